@@ -1,0 +1,27 @@
+/* size.h - products and sums of sizes that come from outside: true when the result fits, false when not. */
+#ifndef TOMO_BASE_SIZE_H
+#define TOMO_BASE_SIZE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+static inline bool tomo_size_mul(size_t a, size_t b, size_t *product) {
+    return !__builtin_mul_overflow(a, b, product);
+}
+
+static inline bool tomo_size_add(size_t a, size_t b, size_t *sum) {
+    return !__builtin_add_overflow(a, b, sum);
+}
+
+/* The product of a shape; false when an axis is negative or the product does not fit int64. */
+static inline bool tomo_shape_count(const int64_t *shape, int rank, int64_t *count) {
+    int64_t n = 1;
+    for (int i = 0; i < rank; i++) {
+        if (shape[i] < 0 || __builtin_mul_overflow(n, shape[i], &n)) return false;
+    }
+    *count = n;
+    return true;
+}
+
+#endif
