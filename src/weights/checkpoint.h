@@ -28,6 +28,9 @@ typedef struct tomo_checkpoint tomo_checkpoint;
  * is taken: model.safetensors, model.safetensors.index.json, open_clip_model.safetensors,
  * open_clip_pytorch_model.bin, pytorch_model.bin, pytorch_model.bin.index.json. */
 tomo_status tomo_checkpoint_open(const char *path, tomo_checkpoint **checkpoint, tomo_error *err);
+/* The same from the bytes of one file, which must outlive the checkpoint; `name` is used in messages. */
+tomo_status tomo_checkpoint_open_memory(const char *name, const void *bytes, size_t size,
+                                        tomo_checkpoint **checkpoint, tomo_error *err);
 void tomo_checkpoint_free(tomo_checkpoint *checkpoint);
 
 /* In the order of names, sorted. */
@@ -35,6 +38,11 @@ size_t tomo_checkpoint_count(const tomo_checkpoint *checkpoint);
 const tomo_stored *tomo_checkpoint_at(const tomo_checkpoint *checkpoint, size_t index);
 /* NULL when there is none of that name. */
 const tomo_stored *tomo_checkpoint_find(const tomo_checkpoint *checkpoint, const char *name);
+/* The same for a tensor that must be there: a message says that it is missing (TOMO_E_HEADER) or of an
+ * element type that is not read, such as F8_E4M3 (TOMO_E_UNSUPPORTED; such a tensor is neither counted nor
+ * found). */
+tomo_status tomo_checkpoint_need(const tomo_checkpoint *checkpoint, const char *name,
+                                 const tomo_stored **tensor, tomo_error *err);
 /* The file or folder that was opened, for messages. */
 const char *tomo_checkpoint_path(const tomo_checkpoint *checkpoint);
 
