@@ -1,0 +1,84 @@
+# A thin layer over the CMake presets (CMakePresets.json); bare "make" lists the targets.
+
+JOBS ?= $(shell nproc)
+FUZZ_RUNS ?= 20000
+PREFIX ?= /usr/local
+DESTDIR ?=
+# The only model so far: tiny, with random weights.
+DEMO_MODEL ?= tests/reference/pipeline/ct-windows/model
+DEMO_SCAN ?= tests/data/ts_ct/example_ct.nii.gz
+BENCH_MODEL ?= build/models/biomedclip-qwen2.5-0.5b
+
+TOMO = build/release/cli/tomo
+C_FILES = $(shell find $(wildcard src cli include tests bench examples) -name '*.[ch]' -o -name '*.cc')
+configure_and_build = cmake --preset $(1) && cmake --build --preset $(1) -j $(JOBS)
+
+.PHONY: help demo test parity bench check check-asan check-tsan check-fuzz build deps deps-test format \
+	format-check install clean
+
+help:
+	@echo 'make demo          install what is missing, build, and read a real CT with the demo model'
+	@echo 'make build         install what is missing and build build/release/cli/tomo'
+	@echo 'make test          install what is missing, build, and run every test'
+	@echo 'make parity        only the comparison with the recorded outputs of the Python libraries'
+	@echo 'make check         sanitizers and fuzzing: address, undefined behaviour, threads, hostile input'
+	@echo 'make bench         measure speed and memory at the sizes of real models'
+	@echo 'make format        lay out the sources with clang-format (format-check: only compare)'
+	@echo 'make install       install command, library, header and pkg-config file (PREFIX, DESTDIR)'
+	@echo 'make clean         remove the build folder'
+	@echo
+	@echo 'TOMO_REFERENCE=DIR, TOMO_DATA=DIR and STRICT=1 steer the tests: docs/testing.md'
+
+deps:
+	@scripts/install-deps.sh build
+
+deps-test:
+	@scripts/install-deps.sh test
+
+build: deps
+	$(call configure_and_build,release)
+
+demo: build
+	@echo 'The demo model has random weights, so its words are noise; every stage that leads to them is real.'
+	$(TOMO) report $(DEMO_SCAN) --model $(DEMO_MODEL)
+
+test: deps-test
+	@JOBS=$(JOBS) FUZZ_RUNS=$(FUZZ_RUNS) scripts/test.sh
+
+parity: build
+	scripts/ctest.sh release -L parity -j $(JOBS)
+
+bench: build
+	@test -d $(BENCH_MODEL) || { mkdir -p $(dir $(BENCH_MODEL)) && \
+		$(TOMO) model new $(BENCH_MODEL) --like biomedclip,qwen2.5-0.5b; }
+	$(TOMO) bench --model $(BENCH_MODEL)
+
+check: check-asan check-tsan check-fuzz
+
+check-asan: deps-test
+	$(call configure_and_build,asan)
+	scripts/ctest.sh asan -j $(JOBS)
+
+# The unit tests are those that share work between threads; the parity tests repeat it with other numbers.
+check-tsan: deps-test
+	$(call configure_and_build,tsan)
+	scripts/ctest.sh tsan -L unit -j $(JOBS)
+
+check-fuzz: deps-test
+	$(call configure_and_build,fuzz)
+	scripts/fuzz.sh build/fuzz $(FUZZ_RUNS)
+
+format:
+	clang-format -i $(C_FILES)
+
+format-check:
+	clang-format --dry-run --Werror $(C_FILES)
+
+# The pkg-config file names the prefix, so it is configured with it.
+install: deps
+	cmake --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX)
+	cmake --build --preset release -j $(JOBS)
+	DESTDIR=$(DESTDIR) cmake --install build/release
+
+clean:
+	rm -rf build

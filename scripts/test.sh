@@ -1,0 +1,90 @@
+#!/bin/bash
+# test.sh: everything that "make test" promises, in one go.
+#
+# Builds release and asan, runs all tests of both, fuzzes every parser with a fixed number of inputs, and
+# checks the finished command from outside. Goes on after a failed step (unless what it needs is missing), so
+# that one run shows everything; ends with the closing lines of both test runs and one line of summary.
+#
+#   TOMO_REFERENCE  another folder of reference cases in the layout of tests/reference
+#   TOMO_DATA       another folder of scans (default tests/data)
+#   STRICT=1        cases that are skipped count as failures
+#   JOBS, FUZZ_RUNS
+set -euo pipefail
+
+jobs=${JOBS:-$(nproc)}
+fuzz_runs=${FUZZ_RUNS:-20000}
+reference=${TOMO_REFERENCE:-}
+data=${TOMO_DATA:-}
+[ -n "$reference" ] && reference=$(cd "$reference" && pwd)
+[ -n "$data" ] && data=$(cd "$data" && pwd)
+cd "$(dirname "$0")/.."
+root=$PWD
+reference=${reference:-$root/tests/reference}
+data=${data:-$root/tests/data}
+export TOMO_REFERENCE=$reference TOMO_DATA=$data
+
+logs=$root/build/test-logs
+mkdir -p "$logs"
+summary=()
+failures=0
+
+# step NAME COMMAND...: runs one step, keeps its output as a log too, and notes how it ended.
+step() {
+    local name=$1 status=0 start=$SECONDS
+    shift
+    echo "== $name"
+    "$@" 2>&1 | tee "$logs/$name.log" || status=$?
+    if [ "$status" -eq 0 ]; then
+        summary+=("$name ok ($((SECONDS - start)) s)")
+    else
+        summary+=("$name FAILED ($((SECONDS - start)) s)")
+        failures=$((failures + 1))
+    fi
+    return "$status"
+}
+
+build() {
+    cmake --preset "$1" && cmake --build --preset "$1" -j "$jobs"
+}
+
+# check_binary PRESET: the command of one build as a user meets it.
+check_binary() {
+    local tomo=$root/build/$1/cli/tomo status=0
+    python3 tests/outside/check_trace.py "$tomo" "$reference" "$data" || status=1
+    bash tests/outside/check_cli.sh "$tomo" "$reference" "$data" || status=1
+    return "$status"
+}
+
+for preset in release asan; do
+    if step "build-$preset" build "$preset"; then
+        step "test-$preset" scripts/ctest.sh "$preset" -j "$jobs" || true
+    fi
+done
+if step build-fuzz build fuzz; then
+    step fuzz scripts/fuzz.sh build/fuzz "$fuzz_runs" || true
+fi
+for preset in release asan; do
+    if [ -x "build/$preset/cli/tomo" ]; then
+        step "outside-$preset" check_binary "$preset" || true
+    else
+        summary+=("outside-$preset FAILED (no build/$preset/cli/tomo)")
+        failures=$((failures + 1))
+    fi
+done
+
+for preset in asan release; do
+    echo
+    echo "== ctest, $preset"
+    # ctest's closing lines: from "N% tests passed" to the end.
+    if [ -f "$logs/test-$preset.log" ]; then
+        sed -n '/% tests passed/,$p' "$logs/test-$preset.log"
+    fi
+done
+echo
+printf '%s\n' "${summary[@]}"
+if [ "$failures" -eq 0 ]; then
+    echo "make test: all ${#summary[@]} steps passed in $((SECONDS / 60)) min $((SECONDS % 60)) s"
+else
+    echo "make test: $failures of ${#summary[@]} steps failed"
+    exit 1
+fi
