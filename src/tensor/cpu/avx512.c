@@ -1,0 +1,5 @@
+/* avx512.c - the vector kernels for AVX-512 (F, BW, DQ, VL): 16 floats at a time. */
+#define SIMD_WIDTH 16
+#define SIMD_NAME "avx512"
+#define SIMD_TABLE tomo_kernels_avx512
+#include "tensor/cpu/simd.h"

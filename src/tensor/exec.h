@@ -1,0 +1,45 @@
+/* exec.h - what operations run with: kernels, threads, and the arena that holds their results.
+ *
+ * Operations (ops.h) return their result as a tensor in the arena, or NULL after a failure, and take NULL as
+ * input without harm; the first failure is kept here. A forward pass is therefore written straight down and
+ * its status asked once at the end. Memory is given back by winding the arena to a mark.
+ *
+ * The backward pass has one place to grow: an operation knows its inputs, its result and its attributes when
+ * it returns, and that is what a tape records. Nothing of a forward function has to be written again. */
+#ifndef TOMO_TENSOR_EXEC_H
+#define TOMO_TENSOR_EXEC_H
+
+#include "base/arena.h"
+#include "base/hooks.h"
+#include "tensor/kernels.h"
+#include "tensor/pool.h"
+#include "tensor/tensor.h"
+
+/* One thread of control; not shared between threads. Kernels and pool are borrowed and may be shared. */
+typedef struct tomo_exec {
+    const tomo_kernels *kernels;
+    tomo_pool *pool;
+    tomo_arena *arena;
+    const tomo_hooks *hooks; /* or NULL */
+    tomo_error error;        /* status TOMO_OK: nothing failed so far */
+} tomo_exec;
+
+/* arena_reserve: bytes to hold from the start. */
+tomo_status tomo_exec_init(tomo_exec *exec, const tomo_kernels *kernels, tomo_pool *pool,
+                           const tomo_hooks *hooks, size_t arena_reserve, tomo_error *err);
+void tomo_exec_release(tomo_exec *exec);
+
+/* The first failure since the last call, copied to err; clears it. */
+tomo_status tomo_exec_status(tomo_exec *exec, tomo_error *err);
+
+/* Uninitialised arena memory; NULL and a recorded failure when there is none. */
+void *tomo_exec_alloc(tomo_exec *exec, int64_t count, size_t size);
+/* A new F32 tensor with uninitialised elements. */
+tomo_tensor *tomo_exec_tensor(tomo_exec *exec, int rank, const int64_t *shape);
+/* A copy of the tensor's description (not its elements), so that a view can be returned. */
+tomo_tensor *tomo_exec_view(tomo_exec *exec, tomo_tensor view);
+
+/* Blocks of rows for row-wise work of `width` elements a row: depends on the shape alone. */
+int64_t tomo_exec_rows_per_block(int64_t width);
+
+#endif

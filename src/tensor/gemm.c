@@ -1,0 +1,125 @@
+#include "tensor/gemm.h"
+
+#include <dnnl.h>
+#include <stdatomic.h>
+
+/* Block sizes, measured (SPEED.md): with few rows of x a strip of weights is read once by one thread; with
+ * many, blocks of this size run within 5 % of the whole product in one call. */
+#define STRIP_COLUMNS 64
+#define MANY_ROWS 512
+#define BLOCK_ROWS 384
+#define BLOCK_COLUMNS 256
+
+typedef struct gemm_job {
+    const tomo_kernels *kernels;
+    float *out;
+    int64_t out_stride;
+    const float *x;
+    int64_t x_stride;
+    const void *w;
+    tomo_dtype dtype;
+    int64_t m, n, k;
+    int64_t block_rows, block_columns, row_blocks;
+    bool accumulate;
+    tomo_epilogue epilogue;
+    float *panels; /* one a worker [block_columns, k], for widened weights; or NULL */
+    atomic_bool failed;
+} gemm_job;
+
+bool tomo_sgemm(bool transposed_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
+                int64_t a_stride, const float *b, int64_t b_stride, float beta, float *c, int64_t c_stride) {
+    return dnnl_sgemm('N', transposed_b ? 'T' : 'N', m, n, k, alpha, a, a_stride, b, b_stride, beta, c,
+                      c_stride) == dnnl_success;
+}
+
+static int64_t smaller(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+static void finish_tile(const gemm_job *job, int64_t row, int64_t rows, int64_t column, int64_t columns) {
+    const tomo_epilogue *e = &job->epilogue;
+    for (int64_t r = row; r < row + rows; r++) {
+        float *y = job->out + r * job->out_stride + column;
+        if (e->bias != NULL) job->kernels->add(y, y, e->bias + column, columns);
+        if (e->activation != TOMO_ACT_NONE) job->kernels->activate(e->activation, y, y, columns);
+        if (e->residual != NULL) {
+            job->kernels->add(y, y, e->residual + r * job->out_stride + column, columns);
+        }
+    }
+}
+
+/* Few rows: kernels that take the weights as they are stored. */
+static void run_strip(void *argument, int64_t block, int worker) {
+    (void)worker;
+    gemm_job *job = argument;
+    int64_t column = block * job->block_columns, columns = smaller(job->block_columns, job->n - column);
+    const char *w = (const char *)job->w + (size_t)(column * job->k) * tomo_dtype_size(job->dtype);
+    float *out = job->out + column;
+    float sums[TOMO_PRODUCT_ROWS * STRIP_COLUMNS];
+    float *y = job->accumulate ? sums : out;
+    int64_t stride = job->accumulate ? columns : job->out_stride;
+    job->kernels->product(y, stride, job->x, job->x_stride, job->m, w, job->dtype, job->k, columns, job->k);
+    if (job->accumulate) {
+        for (int64_t r = 0; r < job->m; r++) {
+            job->kernels->add(out + r * job->out_stride, out + r * job->out_stride, sums + r * columns,
+                              columns);
+        }
+    }
+    finish_tile(job, 0, job->m, column, columns);
+}
+
+/* Many rows: oneDNN on a block, weights widened to float where they are not. */
+static void run_tile(void *argument, int64_t block, int worker) {
+    gemm_job *job = argument;
+    int64_t row = block % job->row_blocks * job->block_rows, rows = smaller(job->block_rows, job->m - row);
+    int64_t column = block / job->row_blocks * job->block_columns;
+    int64_t columns = smaller(job->block_columns, job->n - column);
+    const char *stored = (const char *)job->w + (size_t)(column * job->k) * tomo_dtype_size(job->dtype);
+    const float *w = (const float *)(const void *)stored;
+    if (job->dtype != TOMO_F32) {
+        float *panel = job->panels + (int64_t)worker * job->block_columns * job->k;
+        job->kernels->widen(panel, stored, job->dtype, columns * job->k);
+        w = panel;
+    }
+    if (!tomo_sgemm(true, rows, columns, job->k, 1.0f, job->x + row * job->x_stride, job->x_stride, w, job->k,
+                    job->accumulate ? 1.0f : 0.0f, job->out + row * job->out_stride + column,
+                    job->out_stride)) {
+        atomic_store(&job->failed, true);
+        return;
+    }
+    finish_tile(job, row, rows, column, columns);
+}
+
+void tomo_gemm(tomo_exec *exec, float *out, int64_t out_stride, const float *x, int64_t x_stride, int64_t m,
+               const tomo_tensor *w, bool accumulate, tomo_epilogue epilogue) {
+    gemm_job job = {.kernels = exec->kernels,
+                    .out = out,
+                    .out_stride = out_stride,
+                    .x = x,
+                    .x_stride = x_stride,
+                    .w = w->data,
+                    .dtype = w->dtype,
+                    .m = m,
+                    .n = w->shape[0],
+                    .k = w->shape[1],
+                    .accumulate = accumulate,
+                    .epilogue = epilogue};
+    if (m == 0 || job.n == 0 || exec->error.status != TOMO_OK) return;
+    bool few = m <= TOMO_PRODUCT_ROWS, many = m > MANY_ROWS;
+    job.block_rows = many ? BLOCK_ROWS : m;
+    job.block_columns = many ? BLOCK_COLUMNS : STRIP_COLUMNS;
+    job.row_blocks = (m + job.block_rows - 1) / job.block_rows;
+    int64_t blocks = job.row_blocks * ((job.n + job.block_columns - 1) / job.block_columns);
+    tomo_arena_mark mark = tomo_arena_get_mark(exec->arena);
+    if (!few && job.dtype != TOMO_F32) {
+        job.panels = tomo_exec_alloc(exec, tomo_pool_threads(exec->pool) * job.block_columns * job.k,
+                                     sizeof *job.panels);
+        if (job.panels == NULL) return;
+    }
+    tomo_pool_run(exec->pool, blocks, few ? run_strip : run_tile, &job);
+    tomo_arena_rewind(exec->arena, mark);
+    if (atomic_load(&job.failed)) {
+        (void)tomo_fail(&exec->error, TOMO_E_MEMORY, "out of memory: matrix product %lld x %lld x %lld",
+                        (long long)m, (long long)job.n, (long long)job.k);
+    }
+}

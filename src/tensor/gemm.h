@@ -1,0 +1,26 @@
+/* gemm.h - matrix products in blocks, each on one thread. */
+#ifndef TOMO_TENSOR_GEMM_H
+#define TOMO_TENSOR_GEMM_H
+
+#include "tensor/exec.h"
+
+/* What is done to a finished element: activation(y + bias) + residual. */
+typedef struct tomo_epilogue {
+    const float *bias; /* [n] or NULL */
+    tomo_activation activation;
+    const float *residual; /* [m, n] with the strides of out, or NULL */
+} tomo_epilogue;
+
+/* out [m, n] (row stride out_stride) = epilogue(x [m, k] w^T), w [n, k] contiguous, F32, BF16 or F16.
+ * accumulate: the product is added to what out holds, before the epilogue. Few rows go through our own
+ * kernels, which read each weight once; more through oneDNN's single-threaded sgemm, with 16-bit weights
+ * widened a panel at a time. */
+void tomo_gemm(tomo_exec *exec, float *out, int64_t out_stride, const float *x, int64_t x_stride, int64_t m,
+               const tomo_tensor *w, bool accumulate, tomo_epilogue epilogue);
+
+/* One thread, called inside a block: c [m, n] = alpha a [m, k] b + beta c, where b is [k, n], or [n, k] with
+ * transposed_b. False when oneDNN failed (out of memory). */
+bool tomo_sgemm(bool transposed_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
+                int64_t a_stride, const float *b, int64_t b_stride, float beta, float *c, int64_t c_stride);
+
+#endif

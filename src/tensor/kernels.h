@@ -1,0 +1,80 @@
+/* kernels.h - the inner loops, one table an instruction set, chosen once at run time.
+ *
+ * cpu/generic.c is the reference: plain C that reads like the formula. cpu/simd.h holds one vector source
+ * that is compiled for AVX2 and for AVX-512 (and, for tests, AVX-512's width on AVX2). tests/unit/
+ * tensor_kernels.c compares every table that this machine can run with the reference. */
+#ifndef TOMO_TENSOR_KERNELS_H
+#define TOMO_TENSOR_KERNELS_H
+
+#include "base/dtype.h"
+#include "base/status.h"
+
+typedef enum tomo_activation {
+    TOMO_ACT_NONE,
+    TOMO_ACT_GELU,       /* x Phi(x), exact (erf) */
+    TOMO_ACT_GELU_TANH,  /* the tanh approximation of GELU */
+    TOMO_ACT_QUICK_GELU, /* x sigmoid(1.702 x) */
+    TOMO_ACT_SILU,       /* x sigmoid(x) */
+    TOMO_ACT_SIGMOID,
+    TOMO_ACT_TANH
+} tomo_activation;
+
+/* Most rows of the left matrix that `product` takes. */
+#define TOMO_PRODUCT_ROWS 8
+
+typedef struct tomo_kernels {
+    const char *name; /* "generic", "avx2", "avx512" */
+
+    /* out[i] = activation(x[i]); out may be x. */
+    void (*activate)(tomo_activation activation, float *out, const float *x, int64_t n);
+    /* out[i] = silu(gate[i]) * up[i] */
+    void (*silu_multiply)(float *out, const float *gate, const float *up, int64_t n);
+    /* out[i] = a[i] + b[i]; out[i] = a[i] * b[i]; out[i] += scale * x[i] */
+    void (*add)(float *out, const float *a, const float *b, int64_t n);
+    void (*multiply)(float *out, const float *a, const float *b, int64_t n);
+    void (*add_scaled)(float *out, float scale, const float *x, int64_t n);
+
+    /* One row: (x - mean) / sqrt(biased variance + eps) * weight + bias. weight, bias [n] or NULL. */
+    void (*layer_norm)(float *out, const float *x, const float *weight, const float *bias, int64_t n,
+                       float eps);
+    /* One row: x / sqrt(mean(x^2) + eps) * (weight + offset). */
+    void (*rms_norm)(float *out, const float *x, const float *weight, float offset, int64_t n, float eps);
+    /* One row, in place: exp(scale x - max) / sum. */
+    void (*softmax)(float *x, float scale, int64_t n);
+    /* Turns pairs (x[i], x[i + half]): out[i] = x[i] c[i] - x[i+half] s[i], out[i+half] = x[i+half] c[i] +
+     * x[i] s[i]; cosine, sine [half]; out may be x. */
+    void (*rotate)(float *out, const float *x, const float *cosine, const float *sine, int64_t half);
+
+    float (*dot)(const float *a, const float *b, int64_t n);
+    /* out[r * out_stride + j] = sum_k x[r * x_stride + k] * w[j * w_stride + k] for r < rows <=
+     * TOMO_PRODUCT_ROWS, j < n. w holds F32, BF16 or F16. Reads each weight once. */
+    void (*product)(float *out, int64_t out_stride, const float *x, int64_t x_stride, int64_t rows,
+                    const void *w, tomo_dtype dtype, int64_t w_stride, int64_t n, int64_t k);
+    /* out[r * out_stride + c] = sum_j p[r * p_stride + j] * v[j * v_stride + c] for c < n, r < rows. */
+    void (*weighted_sum)(float *out, int64_t out_stride, const float *p, int64_t p_stride, int64_t rows,
+                         const float *v, int64_t v_stride, int64_t count, int64_t n);
+
+    /* BF16 or F16 (or F32: a copy) to float. */
+    void (*widen)(float *out, const void *x, tomo_dtype dtype, int64_t n);
+} tomo_kernels;
+
+/* What this CPU offers, as the program sees it. */
+typedef struct tomo_cpu_features {
+    bool avx2, avx512, avx512_bf16, avx512_vnni, amx_bf16;
+} tomo_cpu_features;
+tomo_cpu_features tomo_cpu_detect(void);
+
+/* The best table of this CPU, or the named one. TOMO_E_USAGE: no such table, or the CPU cannot run it. */
+tomo_status tomo_kernels_select(const char *name, const tomo_kernels **kernels, tomo_error *err);
+/* Writes every table that this CPU can run into list[room] and returns how many; for tests. Among them is
+ * "avx512-on-avx2": the source of the wide path, narrowed by the compiler, so that its logic is tested on
+ * machines without AVX-512. */
+size_t tomo_kernels_runnable(const tomo_kernels **list, size_t room);
+
+/* One value; also what the vector code does with the ends of rows. */
+float tomo_bf16_to_float(uint16_t x);
+float tomo_f16_to_float(uint16_t x);
+uint16_t tomo_float_to_bf16(float x); /* to nearest, ties to even */
+uint16_t tomo_float_to_f16(float x);
+
+#endif

@@ -1,0 +1,123 @@
+#include "weights/bind.h"
+
+#include "base/size.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#define NAME_SIZE 256
+
+static void full_name(const tomo_binder *binder, char *out, const char *format, va_list arguments) {
+    int length = snprintf(out, NAME_SIZE, "%s", binder->prefix);
+    if (length >= 0 && length < NAME_SIZE) {
+        (void)vsnprintf(out + length, NAME_SIZE - (size_t)length, format, arguments);
+    }
+}
+
+static void shape_text(char *out, size_t size, int rank, const int64_t *shape) {
+    size_t used = 0;
+    out[0] = '\0';
+    for (int i = 0; i < rank && used < size; i++) {
+        used += (size_t)snprintf(out + used, size - used, "%s%lld", i == 0 ? "" : ", ", (long long)shape[i]);
+    }
+}
+
+static tomo_tensor widened(tomo_binder *binder, const tomo_stored *stored, const char *name) {
+    size_t bytes = 0;
+    float *data = NULL;
+    if (tomo_size_mul((size_t)stored->count, sizeof *data, &bytes))
+        data = tomo_arena_alloc(binder->arena, bytes);
+    if (data == NULL) {
+        (void)tomo_fail_memory(&binder->error, name, bytes);
+        return (tomo_tensor){0};
+    }
+    for (int64_t i = 0; i < stored->count; i++) {
+        uint16_t half = ((const uint16_t *)stored->data)[i];
+        data[i] = stored->dtype == TOMO_BF16 ? tomo_bf16_to_float(half) : tomo_f16_to_float(half);
+    }
+    return tomo_tensor_over(data, TOMO_F32, stored->rank, stored->shape);
+}
+
+static tomo_tensor bind(tomo_binder *binder, bool as_float, int rank, const int64_t *shape,
+                        const char *name) {
+    tomo_tensor absent = {0};
+    if (binder->error.status != TOMO_OK) return absent;
+    const char *file = tomo_checkpoint_path(binder->checkpoint);
+    const tomo_stored *stored = tomo_checkpoint_find(binder->checkpoint, name);
+    if (stored == NULL) {
+        (void)tomo_fail(&binder->error, TOMO_E_HEADER, "%s: tensor \"%s\" is missing", file, name);
+        return absent;
+    }
+    bool same = stored->rank == rank;
+    for (int i = 0; i < rank && same; i++) same = stored->shape[i] == shape[i];
+    if (!same) {
+        char found[96], wanted[96];
+        shape_text(found, sizeof found, stored->rank, stored->shape);
+        shape_text(wanted, sizeof wanted, rank, shape);
+        (void)tomo_fail(&binder->error, TOMO_E_HEADER, "%s: tensor \"%s\" is [%s]; [%s] is wanted", file,
+                        name, found, wanted);
+        return absent;
+    }
+    if (stored->dtype != TOMO_F32 && stored->dtype != TOMO_BF16 && stored->dtype != TOMO_F16) {
+        (void)tomo_fail(&binder->error, TOMO_E_UNSUPPORTED,
+                        "%s: tensor \"%s\" is %s; F32, BF16 or F16 is wanted", file, name,
+                        tomo_dtype_name(stored->dtype));
+        return absent;
+    }
+    if (as_float && stored->dtype != TOMO_F32) return widened(binder, stored, name);
+    return tomo_tensor_over((void *)(uintptr_t)stored->data, stored->dtype, rank, shape);
+}
+
+tomo_tensor tomo_bind_weight(tomo_binder *binder, int rank, const int64_t *shape, const char *name, ...) {
+    char full[NAME_SIZE];
+    va_list arguments;
+    va_start(arguments, name);
+    full_name(binder, full, name, arguments);
+    va_end(arguments);
+    return bind(binder, false, rank, shape, full);
+}
+
+tomo_tensor tomo_bind_float(tomo_binder *binder, int rank, const int64_t *shape, const char *name, ...) {
+    char full[NAME_SIZE];
+    va_list arguments;
+    va_start(arguments, name);
+    full_name(binder, full, name, arguments);
+    va_end(arguments);
+    return bind(binder, true, rank, shape, full);
+}
+
+tomo_linear tomo_bind_linear(tomo_binder *binder, int64_t out, int64_t in, bool has_bias, const char *name,
+                             ...) {
+    char full[NAME_SIZE - 8], part[NAME_SIZE];
+    va_list arguments;
+    va_start(arguments, name);
+    full_name(binder, part, name, arguments);
+    va_end(arguments);
+    (void)snprintf(full, sizeof full, "%.*s", (int)sizeof full - 1, part);
+    tomo_linear layer = {0};
+    (void)snprintf(part, sizeof part, "%s.weight", full);
+    layer.weight = bind(binder, false, 2, (int64_t[]){out, in}, part);
+    if (has_bias) {
+        (void)snprintf(part, sizeof part, "%s.bias", full);
+        layer.bias = bind(binder, true, 1, (int64_t[]){out}, part);
+    }
+    return layer;
+}
+
+bool tomo_bind_has(const tomo_binder *binder, const char *name, ...) {
+    char full[NAME_SIZE];
+    va_list arguments;
+    va_start(arguments, name);
+    full_name(binder, full, name, arguments);
+    va_end(arguments);
+    return tomo_checkpoint_find(binder->checkpoint, full) != NULL;
+}
+
+const tomo_stored *tomo_bind_find(const tomo_binder *binder, const char *name, ...) {
+    char full[NAME_SIZE];
+    va_list arguments;
+    va_start(arguments, name);
+    full_name(binder, full, name, arguments);
+    va_end(arguments);
+    return tomo_checkpoint_find(binder->checkpoint, full);
+}

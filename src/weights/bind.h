@@ -1,0 +1,35 @@
+/* bind.h - fetching a network's weights from a checkpoint by name and shape. */
+#ifndef TOMO_WEIGHTS_BIND_H
+#define TOMO_WEIGHTS_BIND_H
+
+#include "base/arena.h"
+#include "tensor/ops.h"
+#include "weights/checkpoint.h"
+
+/* Weights stay where the checkpoint has them; what must be float and is not is widened into the arena. The
+ * first failure is kept (name, shape found, shape wanted) and everything after it gives absent tensors, so a
+ * loader is written straight down and asks once. Checkpoint and arena outlive the bound tensors. */
+typedef struct tomo_binder {
+    const tomo_checkpoint *checkpoint;
+    tomo_arena *arena;
+    const char *prefix; /* put before every name; "" for none */
+    tomo_error error;   /* status TOMO_OK: nothing failed so far */
+} tomo_binder;
+
+/* The tensor prefix + name (printf style) with exactly this shape, in the type it is stored in (F32, BF16,
+ * F16). */
+tomo_tensor tomo_bind_weight(tomo_binder *binder, int rank, const int64_t *shape, const char *name, ...)
+    TOMO_PRINTF(4, 5);
+/* The same as F32. */
+tomo_tensor tomo_bind_float(tomo_binder *binder, int rank, const int64_t *shape, const char *name, ...)
+    TOMO_PRINTF(4, 5);
+/* name + ".weight" [out, in] as stored and, with has_bias, name + ".bias" [out] as F32. */
+tomo_linear tomo_bind_linear(tomo_binder *binder, int64_t out, int64_t in, bool has_bias, const char *name,
+                             ...) TOMO_PRINTF(5, 6);
+
+/* Whether prefix + name is there. */
+bool tomo_bind_has(const tomo_binder *binder, const char *name, ...) TOMO_PRINTF(2, 3);
+/* The stored tensor or NULL, for sizes that only the weights tell. */
+const tomo_stored *tomo_bind_find(const tomo_binder *binder, const char *name, ...) TOMO_PRINTF(2, 3);
+
+#endif
