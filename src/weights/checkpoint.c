@@ -37,9 +37,13 @@ tomo_status tomo_store_read(tomo_checkpoint *c, const char *file, const unsigned
         return tomo_fail(err, TOMO_E_LIMIT, "%s: %zu bytes; fewer are wanted", file, size);
     }
     /* The length of a safetensors header cannot begin like a zip or a pickle: it would be far too long. */
+    if (starts_with(bytes, size, "PK\003\004")) return tomo_torch_zip_read(c, file, bytes, size, err);
     bool header = size > 8 && bytes[8] == '{';
     if (header && little_endian_u64(bytes) <= (uint64_t)TOMO_LIMIT_TENSOR_HEADER_BYTES) {
         return tomo_safetensors_read(c, file, bytes, size, err);
+    }
+    if (size > 2 && bytes[0] == 0x80 && bytes[1] >= 2 && bytes[1] <= 5) {
+        return tomo_torch_legacy_read(c, file, bytes, size, err);
     }
     if (header) return tomo_safetensors_read(c, file, bytes, size, err); /* says what is wrong */
     return not_a_checkpoint(file, bytes, size, err);
