@@ -6,7 +6,7 @@
  * by bit: reading converts nothing. */
 #include "base/file.h"
 #include "support/parity.h"
-#include "weights/checkpoint.h"
+#include "weights/adapter.h"
 
 #include <dirent.h>
 #include <stdlib.h>
@@ -132,12 +132,53 @@ static void folder_case(parity *p, const char *name, const char *path) {
     if (tomo_path_is_folder(model)) model_folder(p, name, model);
 }
 
+/* ------------------------------------------------------------------------------ adapters */
+
+static void open_adapter(parity *p, const char *name, const char *folder) {
+    tomo_adapter *adapter = NULL;
+    tomo_error err = {0};
+    if (tomo_adapter_open(folder, &adapter, &err) != TOMO_OK) {
+        parity_fail(p, name, "%s", err.message);
+    } else if (tomo_adapter_count(adapter) == 0 || !(tomo_adapter_at(adapter, 0)->scale > 0)) {
+        parity_fail(p, name, "no targets, or no scale");
+    } else {
+        parity_pass(p, name);
+    }
+    tomo_adapter_free(adapter);
+}
+
+/* An adapter is a folder with adapter_config.json, in a case's folder or in the model folder of it. */
+static void adapters_in(parity *p, const char *case_name, const char *path) {
+    struct dirent **entries = NULL;
+    int count = scandir(path, &entries, NULL, alphasort);
+    for (int i = 0; i < count; i++) {
+        char name[512], folder[4096], config[8192];
+        (void)snprintf(name, sizeof name, "%s/%s", case_name, entries[i]->d_name);
+        (void)snprintf(folder, sizeof folder, "%s/%s", path, entries[i]->d_name);
+        (void)snprintf(config, sizeof config, "%s/adapter_config.json", folder);
+        if (entries[i]->d_name[0] != '.' && tomo_path_exists(config)) open_adapter(p, name, folder);
+        if (strcmp(entries[i]->d_name, "model") == 0) adapters_in(p, name, folder);
+        free(entries[i]);
+    }
+    free(entries);
+}
+
+/* A reference folder of one family alone (TOMO_REFERENCE) need not hold the others. */
+static int walk(const char *family, void (*run)(parity *, const char *, const char *)) {
+    parity p;
+    parity_begin(&p, family);
+    if (!tomo_path_is_folder(p.root)) return -1;
+    parity_each_folder(&p, "", run);
+    return parity_end(&p);
+}
+
 int main(void) {
-    parity vision, language;
-    parity_begin(&vision, "vision");
-    parity_each_folder(&vision, "", folder_case);
-    parity_begin(&language, "language");
-    parity_each_folder(&language, "", folder_case);
-    int one = parity_end(&vision), other = parity_end(&language);
-    return one != EXIT_SUCCESS ? one : other;
+    const int ends[] = {walk("vision", folder_case), walk("language", folder_case),
+                        walk("training", adapters_in), walk("pipeline", adapters_in)};
+    bool any = false, failed = false;
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        any = any || ends[i] == EXIT_SUCCESS;
+        failed = failed || ends[i] > 0;
+    }
+    return any && !failed ? EXIT_SUCCESS : EXIT_FAILURE;
 }
