@@ -2,6 +2,9 @@
 
 #include "base/size.h"
 
+#include <stdarg.h>
+#include <stdio.h>
+
 tomo_status tomo_exec_init(tomo_exec *exec, const tomo_kernels *kernels, tomo_pool *pool,
                            const tomo_hooks *hooks, size_t arena_reserve, tomo_error *err) {
     *exec = (tomo_exec){.kernels = kernels, .pool = pool, .hooks = hooks};
@@ -48,6 +51,16 @@ tomo_tensor *tomo_exec_tensor(tomo_exec *exec, int rank, const int64_t *shape) {
     }
     float *data = tomo_exec_alloc(exec, count, sizeof *data);
     return data == NULL ? NULL : tomo_exec_view(exec, tomo_tensor_over(data, TOMO_F32, rank, shape));
+}
+
+void tomo_exec_show(tomo_exec *exec, const tomo_tensor *value, const char *name, ...) {
+    if (exec->trace == NULL || value == NULL) return;
+    char full[128];
+    va_list arguments;
+    va_start(arguments, name);
+    (void)vsnprintf(full, sizeof full, name, arguments);
+    va_end(arguments);
+    exec->trace->see(exec->trace->user, full, value);
 }
 
 int64_t tomo_exec_rows_per_block(int64_t width) {

@@ -15,12 +15,20 @@
 #include "tensor/pool.h"
 #include "tensor/tensor.h"
 
+/* Shown the named intermediate results of a forward pass, for `tomo trace` and for tests. The tensor is valid
+ * during the call. */
+typedef struct tomo_trace {
+    void (*see)(void *user, const char *name, const tomo_tensor *value);
+    void *user;
+} tomo_trace;
+
 /* One thread of control; not shared between threads. Kernels and pool are borrowed and may be shared. */
 typedef struct tomo_exec {
     const tomo_kernels *kernels;
     tomo_pool *pool;
     tomo_arena *arena;
     const tomo_hooks *hooks; /* or NULL */
+    const tomo_trace *trace; /* or NULL: nobody looks */
     tomo_error error;        /* status TOMO_OK: nothing failed so far */
 } tomo_exec;
 
@@ -38,6 +46,9 @@ void *tomo_exec_alloc(tomo_exec *exec, int64_t count, size_t size);
 tomo_tensor *tomo_exec_tensor(tomo_exec *exec, int rank, const int64_t *shape);
 /* A copy of the tensor's description (not its elements), so that a view can be returned. */
 tomo_tensor *tomo_exec_view(tomo_exec *exec, tomo_tensor view);
+
+/* Shows value (NULL: nothing) under a printf-style name to whoever traces. */
+void tomo_exec_show(tomo_exec *exec, const tomo_tensor *value, const char *name, ...) TOMO_PRINTF(3, 4);
 
 /* Blocks of rows for row-wise work of `width` elements a row: depends on the shape alone. */
 int64_t tomo_exec_rows_per_block(int64_t width);

@@ -1,0 +1,45 @@
+/* connector.h - everything between the frozen 2D encoder and the language model: spatial-frequency fusion,
+ * compression, fine-grained injection, projection. Defined by tests/reference/make/connector.py.
+ *
+ *     S  slices of the scan          K  kept slices           h, w  patch grid       C  encoder width
+ *     L  encoder layers read, shallow to deep                 d     connector width
+ *     T = Tz Th Tw  visual tokens                             D     language model's hidden size */
+#ifndef TOMO_FUSION_CONNECTOR_H
+#define TOMO_FUSION_CONNECTOR_H
+
+#include "base/json.h"
+#include "weights/bind.h"
+
+/* Most fusion blocks and injection layers of a model; real ones have 1 to 4. */
+#define TOMO_CONNECTOR_BLOCKS 16
+/* Most encoder layers that are read. */
+#define TOMO_CONNECTOR_LAYERS 16
+
+typedef struct tomo_connector_config {
+    int64_t layers, encoder_width, width, language_width;
+    int64_t grid[2];
+    int64_t filter_bins, fusion_blocks, injection_layers, heads, mlp_ratio;
+    int64_t tokens[3];
+    bool spatial, frequency; /* ablation switches: the branches of a fusion block */
+} tomo_connector_config;
+
+/* The "connector" section of config.json; unknown keys and impossible sizes are refused by name. */
+tomo_status tomo_connector_parse(const cJSON *section, tomo_json_at at, tomo_connector_config *config,
+                                 tomo_error *err);
+int64_t tomo_connector_token_count(const tomo_connector_config *config);
+
+typedef struct tomo_connector tomo_connector;
+
+/* checkpoint (named as connector.py's state_dict) must outlive the connector. */
+tomo_status tomo_connector_create(const tomo_connector_config *config, const tomo_checkpoint *checkpoint,
+                                  tomo_connector **connector, tomo_error *err);
+void tomo_connector_free(tomo_connector *connector);
+const tomo_connector_config *tomo_connector_get_config(const tomo_connector *connector);
+
+/* features [L, K, h, w, C] of the kept slices, kept [K] their indices among the scan's `slices` -> visual
+ * tokens [T, D] in the exec's arena; NULL after a failure (exec.h). Shows (trace) embedded, fusion.i,
+ * compressed, injection.i, injection.i.attention. */
+tomo_tensor *tomo_connector_forward(const tomo_connector *connector, tomo_exec *exec,
+                                    const tomo_tensor *features, const int64_t *kept, int64_t slices);
+
+#endif

@@ -1,0 +1,60 @@
+/* prune.h - which slices to keep: near-duplicates are dropped by cosine similarity.
+ *
+ * Equal to prune() of tests/reference/make/connector.py, decision for decision. */
+#ifndef TOMO_FUSION_PRUNE_H
+#define TOMO_FUSION_PRUNE_H
+
+#include "base/json.h"
+
+typedef struct tomo_prune_settings {
+    double threshold;   /* a slice less similar than this to the last kept one is kept */
+    int64_t min_slices; /* restored up to this many, least similar first */
+    int64_t max_slices; /* dropped down to this many, most similar first */
+    bool guard;         /* look at patches too: a small lesion hardly moves a slice's mean */
+    double guard_threshold;
+    int64_t guard_patches; /* this many patches less similar than guard_threshold keep the slice */
+} tomo_prune_settings;
+
+/* The "prune" section of config.json; unknown keys are refused by name. min_slices above max_slices has a meaning
+ * here (drop, then restore); a model directory refuses it. */
+tomo_status tomo_prune_parse(const cJSON *section, tomo_json_at at, tomo_prune_settings *settings,
+                             tomo_error *err);
+
+/* Why a slice was kept or dropped. */
+typedef enum tomo_slice_fate {
+    TOMO_SLICE_DROPPED,    /* like the kept slice before it */
+    TOMO_SLICE_FIRST,      /* the first is always kept */
+    TOMO_SLICE_DIFFERS,    /* its mean differs */
+    TOMO_SLICE_GUARDED,    /* its mean is alike, but patches differ */
+    TOMO_SLICE_RESTORED,   /* dropped, then restored to reach min_slices */
+    TOMO_SLICE_OVER_LIMIT, /* kept, then dropped to respect max_slices */
+} tomo_slice_fate;
+/* "dropped", "first", "differs", "guard", "restored", "over_limit" */
+const char *tomo_slice_fate_name(tomo_slice_fate fate);
+
+typedef struct tomo_prune_result {
+    int64_t slices, count;
+    int64_t *kept;         /* [count], ascending */
+    tomo_slice_fate *fate; /* [slices] */
+    double
+        *similarity;  /* [slices]: cosine to the last kept slice when the walk came to it; 1 for the first */
+    int64_t *changed; /* [slices]: patches that differed then, -1 where they were not looked at */
+} tomo_prune_result;
+
+/* descriptors [slices, width], the mean of each slice's deep patch tokens; patches [slices, patches, width],
+ * those tokens (NULL without guard). slices >= 1. The result is freed by tomo_prune_free. */
+tomo_status tomo_prune(const float *descriptors, const float *patches, int64_t slices, int64_t patch_count,
+                       int64_t width, const tomo_prune_settings *settings, tomo_prune_result *result,
+                       tomo_error *err);
+void tomo_prune_free(tomo_prune_result *result);
+
+/* Writes how many slices each kept slice stands for, itself and those up to the next kept one, into
+ * runs [count]. */
+void tomo_run_lengths(const int64_t *kept, int64_t count, int64_t slices, int64_t *runs);
+
+/* Mean over the patches of each slice, summed in one fixed order: patches [slices, patch_count, width] ->
+ * descriptors [slices, width]. */
+void tomo_describe_slices(const float *patches, int64_t slices, int64_t patch_count, int64_t width,
+                          float *descriptors);
+
+#endif
