@@ -2,7 +2,19 @@
  *
  * Tomoscribe reads a 3D CT or MR scan with a frozen 2D encoder and writes a report about it or answers
  * questions. It is for research, not for diagnosis.
- */
+ *
+ *     tomo_context *context = NULL; tomo_scan *scan = NULL; tomo_model *model = NULL; tomo_session *session =
+ * NULL; tomo_error error; tomo_answer answer = {0}; tomo_context_create(NULL, &context, &error);
+ *     tomo_scan_open(context, "scan.nii.gz", NULL, &scan, &error);
+ *     tomo_model_open(context, "models/demo", NULL, &model, &error);
+ *     tomo_session_create(model, &session, &error);
+ *     tomo_session_read_scan(session, scan, NULL, &error);
+ *     tomo_session_report(session, NULL, &answer, &error);
+ *     puts(answer.text);
+ *
+ * Every call that can fail returns a tomo_status; the example leaves the checks out. Contexts, scans and
+ * models may be used by any number of threads at once; a session belongs to one thread at a time, and several
+ * sessions may use one model. Free in the reverse order of creation. All paths and texts are UTF-8. */
 #ifndef TOMO_H
 #define TOMO_H
 
@@ -24,10 +36,13 @@ extern "C" {
 #define TOMO_VERSION_MINOR 1
 #define TOMO_VERSION_PATCH 0
 
+/* The version of the library that is loaded, "0.1.0"; compare it with the macros above after dlopen. */
+TOMO_API const char *tomo_version(void);
+
 /* ------------------------------------------------------------------ status and messages */
 
-/* What a call ended with. Everything from TOMO_E_FORMAT to TOMO_E_NO_IMAGE means that the input was
- * refused: the same file will be refused again. */
+/* What a call ended with. Everything from TOMO_E_FORMAT to TOMO_E_NO_IMAGE means that the input was refused:
+ * the same file will be refused again. */
 typedef enum tomo_status {
     TOMO_OK = 0,
     TOMO_E_USAGE,       /* an argument makes no sense; a bug of the caller */
@@ -56,6 +71,9 @@ typedef struct tomo_error {
 /* "E_FORMAT" and so on; never NULL. */
 TOMO_API const char *tomo_status_name(tomo_status status);
 
+/* Frees a text or array that a function below handed out; accepts NULL. */
+TOMO_API void tomo_free(void *memory);
+
 /* ------------------------------------------------------------------ callbacks */
 
 typedef enum tomo_log_level { TOMO_LOG_DEBUG, TOMO_LOG_INFO, TOMO_LOG_WARNING } tomo_log_level;
@@ -66,6 +84,234 @@ typedef void (*tomo_log_fn)(void *user, tomo_log_level level, const char *text);
 /* Gets how far a stage is (`total` 0: unknown) and returns whether to go on; false ends the call with
  * TOMO_E_CANCELLED, and nothing half-written is left. */
 typedef bool (*tomo_progress_fn)(void *user, const char *stage, int64_t done, int64_t total);
+
+/* Gets generated text as it is made, whole characters only, '\0'-terminated; returns whether to go on (false:
+ * the answer ends there, as if it were finished). */
+typedef bool (*tomo_text_fn)(void *user, const char *text, size_t size);
+
+/* ------------------------------------------------------------------ context */
+
+/* What all work shares: threads, kernels, callbacks, limits. Callbacks come from the thread that made a call.
+ */
+typedef struct tomo_context tomo_context;
+
+/* Zero or NULL in any field means the default. */
+typedef struct tomo_context_options {
+    int threads; /* 1 to 256; default: one a CPU that the process may use. Results do not depend on it. */
+    const char *kernels; /* "generic", "avx2" or "avx512"; default: the best that this CPU runs */
+    tomo_log_fn log;
+    tomo_progress_fn progress;
+    void *user;         /* handed to log and progress */
+    int64_t max_voxels; /* limits that inputs may not pass; defaults in src/base/limits.h */
+    int64_t max_slices;
+    int64_t max_expanded_bytes; /* of one zip or gzip */
+    int64_t max_files;          /* of one folder or zip */
+} tomo_context_options;
+
+/* options NULL: all defaults. */
+TOMO_API tomo_status tomo_context_create(const tomo_context_options *options, tomo_context **context,
+                                         tomo_error *err);
+TOMO_API void tomo_context_free(tomo_context *context);
+
+/* ------------------------------------------------------------------ scans */
+
+/* A scan in the canonical orientation: float voxels [z][y][x], z towards Superior, y towards Posterior, x
+ * towards the patient's Left, so that a slice printed row by row is the picture a radiologist expects. */
+typedef struct tomo_scan tomo_scan;
+
+typedef struct tomo_scan_options {
+    const char *series; /* DICOM: the SeriesInstanceUID, or the number in tomo_scan_list; NULL: the largest */
+    bool log_phi;       /* names, ids, dates and paths inside DICOM may appear in manifests and messages */
+} tomo_scan_options;
+
+typedef struct tomo_scan_info {
+    int64_t shape[3];      /* z, y, x */
+    double spacing_mm[3];  /* z, y, x */
+    double affine_ras[16]; /* row-major 4 x 4: voxel (x, y, z, 1) -> mm, x to Right, y to Anterior, z to
+                              Superior */
+    bool has_hu;           /* voxels are Hounsfield units */
+    double minimum, maximum, mean, deviation;
+} tomo_scan_info;
+
+/* path: a DICOM file, a folder or zip of DICOM files, NIfTI-1/2 (.nii, .nii.gz, .hdr/.img), NRRD, NPY. */
+TOMO_API tomo_status tomo_scan_open(tomo_context *context, const char *path, const tomo_scan_options *options,
+                                    tomo_scan **scan, tomo_error *err);
+TOMO_API void tomo_scan_free(tomo_scan *scan);
+
+/* The image series that path holds, as a JSON list ({"number", "uid", "modality", "slices", "rows",
+ * "columns", "chosen", ...}); one entry for a file that is no DICOM. *json is freed by tomo_free. */
+TOMO_API tomo_status tomo_scan_list(tomo_context *context, const char *path, const tomo_scan_options *options,
+                                    char **json, tomo_error *err);
+
+TOMO_API void tomo_scan_get_info(const tomo_scan *scan, tomo_scan_info *info);
+/* [z][y][x], owned by the scan. */
+TOMO_API const float *tomo_scan_voxels(const tomo_scan *scan);
+/* What was done to get here: series, order of slices, spacing, rescale, warnings. JSON, freed by tomo_free.
+ */
+TOMO_API tomo_status tomo_scan_manifest(const tomo_scan *scan, char **json, tomo_error *err);
+
+typedef enum tomo_scan_format {
+    TOMO_SCAN_NIFTI, /* float32, affine kept; gzip when the name ends in .gz */
+    TOMO_SCAN_NPY,   /* float32 [z][y][x] */
+    TOMO_SCAN_M3D,   /* float32 [1][z][y][x] in 0..1, as the M3D benchmark stores volumes */
+    TOMO_SCAN_PNG    /* a folder of 8-bit slices, 0000.png ... */
+} tomo_scan_format;
+
+/* How voxels become grey levels in pictures. */
+typedef struct tomo_picture_options {
+    bool use_window; /* false: from the smallest voxel to the largest */
+    double level, width;
+    int64_t columns;     /* contact sheet: slices a row; 0: chosen so that the sheet is about square */
+    const int64_t *kept; /* contact sheet: slices to mark, ascending; or NULL */
+    int64_t kept_count;
+} tomo_picture_options;
+
+/* Written whole or not at all. picture NULL: defaults; used by TOMO_SCAN_PNG only. */
+TOMO_API tomo_status tomo_scan_write(const tomo_scan *scan, const char *path, tomo_scan_format format,
+                                     const tomo_picture_options *picture, tomo_error *err);
+/* A PNG with all slices, numbered from 0 at the feet, kept ones framed. */
+TOMO_API tomo_status tomo_scan_write_sheet(const tomo_scan *scan, const char *path,
+                                           const tomo_picture_options *picture, tomo_error *err);
+
+/* ------------------------------------------------------------------ models */
+
+/* A model directory (docs/formats.md), weights mapped. A language model's own directory may be opened too: it
+ * completes and tokenizes text, and refuses scans. */
+typedef struct tomo_model tomo_model;
+
+typedef struct tomo_model_options {
+    const char *chat_format; /* use this format instead of recognising the model's template */
+    bool merge_adapter; /* add the LoRA adapter to the weights (costs memory) instead of applying it beside */
+} tomo_model_options;
+
+TOMO_API tomo_status tomo_model_open(tomo_context *context, const char *folder,
+                                     const tomo_model_options *options, tomo_model **model, tomo_error *err);
+TOMO_API void tomo_model_free(tomo_model *model);
+/* Sizes, families, parameters, settings, tokens a scan. JSON, freed by tomo_free. */
+TOMO_API tomo_status tomo_model_info(const tomo_model *model, char **json, tomo_error *err);
+
+/* Token ids of text. special: with what the tokenizer adds at begin and end; parse_control: control tokens in
+ * the text become control tokens (never do that with a user's words). *ids is freed by tomo_free. */
+TOMO_API tomo_status tomo_model_tokenize(const tomo_model *model, const char *text, bool special,
+                                         bool parse_control, int32_t **ids, size_t *count, tomo_error *err);
+/* Text of token ids; *text is freed by tomo_free. */
+TOMO_API tomo_status tomo_model_detokenize(const tomo_model *model, const int32_t *ids, size_t count,
+                                           bool skip_special, char **text, tomo_error *err);
+
+typedef struct tomo_model_new_options {
+    const char
+        *like; /* "ENCODER,LANGUAGE": random weights of public shapes (tomo_model_shapes); or NULL, and: */
+    const char *encoder;  /* a downloaded 2D encoder's folder, copied into the model */
+    const char *language; /* a downloaded language model's folder, copied into the model */
+    uint64_t seed;        /* of the random weights */
+} tomo_model_new_options;
+
+/* Makes a model directory with a fresh connector. folder must not exist. */
+TOMO_API tomo_status tomo_model_new(tomo_context *context, const char *folder,
+                                    const tomo_model_new_options *options, tomo_error *err);
+/* The names that `like` takes, "biomedclip, ..., qwen2.5-0.5b, ..."; static. */
+TOMO_API const char *tomo_model_shapes(void);
+
+/* ------------------------------------------------------------------ sessions */
+
+/* One scan and what is said about it. */
+typedef struct tomo_session tomo_session;
+
+TOMO_API tomo_status tomo_session_create(tomo_model *model, tomo_session **session, tomo_error *err);
+TOMO_API void tomo_session_free(tomo_session *session);
+
+typedef struct tomo_read_options {
+    bool force_windows; /* apply HU windows to a scan that has no HU */
+} tomo_read_options;
+
+/* Slices -> encoder -> pruning -> connector; replaces the scan read before. The scan may be freed afterwards.
+ */
+TOMO_API tomo_status tomo_session_read_scan(tomo_session *session, const tomo_scan *scan,
+                                            const tomo_read_options *options, tomo_error *err);
+/* The scan's manifest and what the model did with it: windows, crop, resize, which slices were kept and by
+ * which rule. JSON, freed by tomo_free. */
+TOMO_API tomo_status tomo_session_manifest(const tomo_session *session, char **json, tomo_error *err);
+/* Indices, ascending, of the scan's own slices (z of tomo_scan_voxels) that stand behind the kept ones; owned
+ * by the session until the next scan. */
+TOMO_API const int64_t *tomo_session_kept_slices(const tomo_session *session, size_t *count);
+
+/* Zero or NULL in any field means the default. */
+typedef struct tomo_generate_options {
+    int64_t max_tokens;        /* default 512; the model's context may end an answer earlier */
+    double temperature;        /* default 0: greedy */
+    int64_t top_k;             /* default: off */
+    double top_p;              /* default: off */
+    double min_p;              /* default: off */
+    double repetition_penalty; /* default: off */
+    uint64_t seed;
+    tomo_text_fn text; /* streams the answer */
+    void *user;        /* handed to text */
+} tomo_generate_options;
+
+typedef struct tomo_answer {
+    char *text;   /* freed by tomo_answer_clear */
+    int32_t *ids; /* the generated tokens, without the one that ended the turn */
+    size_t count;
+    size_t prompt_tokens;
+    const char
+        *finish; /* "stop": the model ended its turn; "length": max_tokens or the context; "callback" */
+    double prefill_seconds, decode_seconds;
+} tomo_answer;
+/* Frees what an answer holds and zeroes it; accepts one that is all zero. */
+TOMO_API void tomo_answer_clear(tomo_answer *answer);
+
+/* The model's own instruction for a report (config.json, prompt.report). */
+TOMO_API tomo_status tomo_session_report(tomo_session *session, const tomo_generate_options *options,
+                                         tomo_answer *answer, tomo_error *err);
+TOMO_API tomo_status tomo_session_ask(tomo_session *session, const char *question,
+                                      const tomo_generate_options *options, tomo_answer *answer,
+                                      tomo_error *err);
+/* Text alone: with `chat`, prompt is a user's turn; without, it is continued as it stands. Needs no scan. */
+TOMO_API tomo_status tomo_session_complete(tomo_session *session, const char *prompt, bool chat,
+                                           const tomo_generate_options *options, tomo_answer *answer,
+                                           tomo_error *err);
+
+typedef struct tomo_choice {
+    double probability;     /* soft-max over the choices of the next-token logit of the letter */
+    double log_probability; /* natural, of the text "X. choice" after the prompt, summed over its tokens */
+    double log_probability_per_token;
+} tomo_choice;
+
+/* A closed question: choices[i] is offered as letter 'A' + i (2 to 26 choices); results [count] is the
+ * caller's. */
+TOMO_API tomo_status tomo_session_choose(tomo_session *session, const char *question,
+                                         const char *const *choices, size_t count, tomo_choice *results,
+                                         tomo_error *err);
+
+/* From now on keeps every stage's output of the next tomo_session_read_scan and question. */
+TOMO_API tomo_status tomo_session_trace_start(tomo_session *session, tomo_error *err);
+/* Writes what was kept as a safetensors file (docs/formats.md lists the names). */
+TOMO_API tomo_status tomo_session_trace_write(tomo_session *session, const char *path, tomo_error *err);
+
+typedef enum tomo_embedding {
+    TOMO_EMBED_SLICES,   /* [slices, encoder width]: mean of each slice's deep patch tokens, before pruning */
+    TOMO_EMBED_FEATURES, /* [layers, kept, h, w, encoder width] of the kept slices */
+    TOMO_EMBED_TOKENS,   /* [tokens, language width]: the visual tokens */
+    TOMO_EMBED_VOLUME /* [encoder width]: mean of the kept slices' descriptors, each weighted with its run */
+} tomo_embedding;
+
+/* Of the scan that was read: *data is freed by tomo_free, its shape written to shape[8] and *rank. */
+TOMO_API tomo_status tomo_session_embed(const tomo_session *session, tomo_embedding what, float **data,
+                                        int64_t *shape, int *rank, tomo_error *err);
+
+/* ------------------------------------------------------------------ measuring */
+
+typedef struct tomo_bench_options {
+    int64_t slices;        /* default 32: synthetic slices for the encoder */
+    int64_t prompt_tokens; /* default 320 */
+    int64_t decode_tokens; /* default 32 */
+    int repeats; /* default 9: interleaved pairs of work and limit; medians and quartiles are told */
+} tomo_bench_options;
+
+/* Stage times of a model beside the same run's limits: oneDNN's GEMM rate for encoder and prefill, read
+ * bandwidth for decoding, bytes of weights for memory. JSON as docs/formats.md says, freed by tomo_free. */
+TOMO_API tomo_status tomo_model_bench(tomo_model *model, const tomo_bench_options *options, char **json,
+                                      tomo_error *err);
 
 #ifdef __cplusplus
 }
