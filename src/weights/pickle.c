@@ -462,8 +462,10 @@ static tomo_status run(machine *m, const value **result) {
 
 tomo_status tomo_pickle_read(const char *file, const unsigned char *bytes, size_t size, tomo_arena *arena,
                              tomo_pickle *pickle, tomo_error *err) {
-    machine m = {.file = file, .at = bytes, .end = bytes + size, .arena = arena, .err = err};
+    machine m = {
+        .file = file, .at = bytes, .end = size == 0 ? bytes : bytes + size, .arena = arena, .err = err};
     *pickle = (tomo_pickle){0};
+    if (size == 0) return truncated(&m); /* bytes may be NULL */
     tomo_status status = run(&m, &pickle->root);
     pickle->storages = m.storages;
     pickle->storage_count = m.storage_count;
