@@ -1,0 +1,249 @@
+#include "volume/volume.h"
+
+#include "base/limits.h"
+#include "volume/dicom_series.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+/* Voxels below this and not below the second are taken for the air of a CT when the file does not say. */
+#define AIR_HU (-500.0F)
+#define LOWEST_HU (-32768.0F)
+
+void tomo_volume_free(tomo_volume *volume) {
+    if (volume == NULL) return;
+    free(volume->voxels);
+    cJSON_Delete(volume->record);
+    free(volume);
+}
+
+void tomo_volume_warn(tomo_volume *volume, const char *code, const char *format, ...) {
+    for (int i = 0; i < volume->n_warnings; i++) {
+        if (strcmp(volume->warnings[i].code, code) == 0) return;
+    }
+    if (volume->n_warnings == TOMO_VOLUME_WARNINGS) return; /* there are fewer codes */
+    tomo_warning *w = &volume->warnings[volume->n_warnings++];
+    (void)snprintf(w->code, sizeof w->code, "%s", code);
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(w->text, sizeof w->text, format, arguments);
+    va_end(arguments);
+}
+
+/* ------------------------------------------------------------------ after reading */
+
+/* NaN and -Inf become the smallest finite voxel, +Inf the largest. */
+static void replace_nonfinite(tomo_volume *v, int64_t n) {
+    float low = INFINITY, high = -INFINITY;
+    int64_t bad = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (!isfinite(v->voxels[i])) {
+            bad++;
+        } else {
+            low = v->voxels[i] < low ? v->voxels[i] : low;
+            high = v->voxels[i] > high ? v->voxels[i] : high;
+        }
+    }
+    if (bad == n) low = high = 0;
+    for (int64_t i = 0; bad > 0 && i < n; i++) {
+        if (!isfinite(v->voxels[i])) v->voxels[i] = v->voxels[i] > 0 ? high : low;
+    }
+    if (bad > 0) {
+        tomo_volume_warn(v, "W_NONFINITE",
+                         "%lld voxels were not finite; they became the smallest or largest value",
+                         (long long)bad);
+    }
+    v->minimum = low;
+    v->maximum = high;
+}
+
+static void measure(tomo_volume *v, int64_t n) {
+    double sum = 0, squares = 0;
+    for (int64_t i = 0; i < n; i++) sum += (double)v->voxels[i];
+    v->mean = sum / (double)n;
+    for (int64_t i = 0; i < n; i++) {
+        double d = (double)v->voxels[i] - v->mean;
+        squares += d * d;
+    }
+    v->deviation = sqrt(squares / (double)n);
+}
+
+static void complete(tomo_scan *scan) {
+    tomo_volume *v = scan->volume;
+    int64_t n = v->shape[0] * v->shape[1] * v->shape[2];
+    replace_nonfinite(v, n);
+    measure(v, n);
+    double angle = tomo_affine_obliquity(&v->affine_ras);
+    if (angle > 0.01) {
+        tomo_volume_warn(v, "W_OBLIQUE", "the grid is turned by up to %.1f degrees against the body's axes",
+                         angle * 180 / M_PI);
+    }
+    const cJSON *kind = cJSON_GetObjectItemCaseSensitive(v->record, "kind");
+    bool unsaid = !cJSON_IsString(kind) || strcmp(kind->valuestring, "DICOM") != 0;
+    if (unsaid && v->minimum <= AIR_HU && v->minimum >= LOWEST_HU) v->intensity = TOMO_INTENSITY_HU;
+    for (int i = 0; i < v->n_warnings; i++) {
+        tomo_log(scan->options.hooks, TOMO_LOG_WARNING, "%s: %s", v->warnings[i].code, v->warnings[i].text);
+    }
+}
+
+/* ------------------------------------------------------------------ formats */
+
+typedef enum format {
+    FORMAT_DICOM,
+    FORMAT_ZIP,
+    FORMAT_NIFTI,
+    FORMAT_NRRD,
+    FORMAT_NPY,
+    FORMAT_UNKNOWN
+} format;
+
+static bool ends_with(const char *name, const char *suffix) {
+    size_t n = strlen(name), m = strlen(suffix);
+    return n >= m && strcasecmp(name + n - m, suffix) == 0;
+}
+
+static bool starts_with(const unsigned char *bytes, size_t size, const char *mark, size_t length) {
+    return size >= length && memcmp(bytes, mark, length) == 0;
+}
+
+static bool is_nifti(const unsigned char *bytes, size_t size) {
+    static const unsigned char marks[4][4] = {{92, 1, 0, 0}, {0, 0, 1, 92}, {28, 2, 0, 0}, {0, 0, 2, 28}};
+    for (int i = 0; size >= 348 && i < 4; i++) { /* 348 or 540, in both byte orders */
+        if (memcmp(bytes, marks[i], 4) == 0) return true;
+    }
+    return false;
+}
+
+/* The content decides; the name only where the content says nothing. */
+static format recognise(const char *name, const unsigned char *bytes, size_t size) {
+    if (starts_with(bytes, size, "\x93NUMPY", 6)) return FORMAT_NPY;
+    if (starts_with(bytes, size, "NRRD000", 7)) return FORMAT_NRRD;
+    if (starts_with(bytes, size, "PK\3\4", 4) || starts_with(bytes, size, "PK\5\6", 4)) return FORMAT_ZIP;
+    if (is_nifti(bytes, size)) return FORMAT_NIFTI;
+    if (size >= 132 && memcmp(bytes + 128, "DICM", 4) == 0) return FORMAT_DICOM;
+    if (ends_with(name, ".npy")) return FORMAT_NPY;
+    if (ends_with(name, ".nrrd") || ends_with(name, ".nhdr")) return FORMAT_NRRD;
+    static const char *const nifti[] = {".nii", ".nii.gz", ".hdr", ".hdr.gz"};
+    for (size_t i = 0; i < sizeof nifti / sizeof nifti[0]; i++) {
+        if (ends_with(name, nifti[i])) return FORMAT_NIFTI;
+    }
+    if (ends_with(name, ".npy.gz")) return FORMAT_NPY;
+    if (tomo_source_is_gzip(bytes, size)) return FORMAT_NIFTI;
+    if (tomo_dicom_is_plausible(bytes, size) || ends_with(name, ".dcm")) return FORMAT_DICOM;
+    return FORMAT_UNKNOWN;
+}
+
+static tomo_status use_files(tomo_scan *scan, tomo_dicom_files *files, cJSON **list, tomo_error *err) {
+    tomo_status status =
+        list != NULL ? tomo_dicom_list(scan, files, list, err) : tomo_dicom_read(scan, files, err);
+    tomo_dicom_files_free(files);
+    return status;
+}
+
+/* `list`: list the series instead of reading one. */
+static tomo_status read_bytes(tomo_scan *scan, const unsigned char *bytes, size_t size, cJSON **list,
+                              tomo_error *err) {
+    if (size == 0) return tomo_fail(err, TOMO_E_FORMAT, "%s: the file is empty", scan->name);
+    format f = recognise(scan->name, bytes, size);
+    tomo_dicom_files *files = NULL;
+    tomo_status status;
+    if (f == FORMAT_DICOM || f == FORMAT_ZIP) {
+        status = f == FORMAT_ZIP ? tomo_dicom_files_zip(scan, bytes, size, &files, err)
+                                 : tomo_dicom_files_memory(scan, bytes, size, &files, err);
+        return status == TOMO_OK ? use_files(scan, files, list, err) : status;
+    }
+    if (f == FORMAT_UNKNOWN) {
+        return tomo_fail(
+            err, TOMO_E_FORMAT,
+            "%s: not a scan that is read; DICOM (file, folder or zip), NIfTI, NRRD or NPY is wanted",
+            scan->name);
+    }
+    if (list != NULL) {
+        *list = cJSON_CreateArray(); /* the other formats have no series */
+        return *list == NULL ? tomo_fail_memory(err, scan->name, 64) : TOMO_OK;
+    }
+    if (f == FORMAT_NPY) return tomo_npy_read(scan, bytes, size, err);
+    if (f == FORMAT_NRRD) return tomo_nrrd_read(scan, bytes, size, err);
+    return tomo_nifti_read(scan, bytes, size, err);
+}
+
+static tomo_status read_path(tomo_scan *scan, const char *path, cJSON **list, tomo_error *err) {
+    if (tomo_path_is_folder(path)) {
+        tomo_dicom_files *files = NULL;
+        tomo_status status = tomo_dicom_files_folder(scan, path, &files, err);
+        return status == TOMO_OK ? use_files(scan, files, list, err) : status;
+    }
+    tomo_map map = {0};
+    tomo_status status = tomo_map_open(path, &map, err);
+    if (status == TOMO_OK) status = read_bytes(scan, map.data, map.size, list, err);
+    tomo_map_close(&map);
+    return status;
+}
+
+/* ------------------------------------------------------------------ opening */
+
+static int64_t given(int64_t wanted, int64_t otherwise) {
+    return wanted > 0 ? wanted : otherwise;
+}
+
+static tomo_status start(tomo_scan *scan, const char *name, const tomo_volume_options *options,
+                         tomo_error *err) {
+    *scan = (tomo_scan){.name = name};
+    if (options != NULL) scan->options = *options;
+    tomo_volume_limits *l = &scan->options.limits;
+    *l = (tomo_volume_limits){given(l->voxels, TOMO_LIMIT_VOXELS), given(l->slices, TOMO_LIMIT_SLICES),
+                              given(l->expanded_bytes, TOMO_LIMIT_EXPANDED_BYTES),
+                              given(l->files, TOMO_LIMIT_FILES),
+                              given(l->folder_depth, TOMO_LIMIT_FOLDER_DEPTH)};
+    scan->volume = calloc(1, sizeof *scan->volume);
+    if (scan->volume == NULL) return tomo_fail_memory(err, name, sizeof *scan->volume);
+    scan->volume->record = cJSON_CreateObject();
+    if (scan->volume->record != NULL) return TOMO_OK;
+    tomo_volume_free(scan->volume);
+    return tomo_fail_memory(err, name, 64);
+}
+
+static tomo_status finish(tomo_scan *scan, tomo_status status, tomo_volume **volume) {
+    if (status == TOMO_OK) {
+        complete(scan);
+        *volume = scan->volume;
+    } else {
+        tomo_volume_free(scan->volume);
+    }
+    return status;
+}
+
+tomo_status tomo_volume_open(const char *path, const tomo_volume_options *options, tomo_volume **volume,
+                             tomo_error *err) {
+    tomo_scan scan;
+    *volume = NULL;
+    tomo_status status = start(&scan, path, options, err);
+    if (status != TOMO_OK) return status;
+    scan.path = path;
+    return finish(&scan, read_path(&scan, path, NULL, err), volume);
+}
+
+tomo_status tomo_volume_open_memory(const char *name, const unsigned char *bytes, size_t size,
+                                    const tomo_volume_options *options, tomo_volume **volume,
+                                    tomo_error *err) {
+    tomo_scan scan;
+    *volume = NULL;
+    tomo_status status = start(&scan, name, options, err);
+    if (status != TOMO_OK) return status;
+    return finish(&scan, read_bytes(&scan, bytes, size, NULL, err), volume);
+}
+
+tomo_status tomo_volume_list_series(const char *path, const tomo_volume_options *options, cJSON **list,
+                                    tomo_error *err) {
+    tomo_scan scan;
+    *list = NULL;
+    tomo_status status = start(&scan, path, options, err);
+    if (status != TOMO_OK) return status;
+    scan.path = path;
+    status = read_path(&scan, path, list, err);
+    tomo_volume_free(scan.volume);
+    return status;
+}
