@@ -3,23 +3,23 @@
 #include "base/size.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* Below this a chunk is not worth its bookkeeping. */
 #define MINIMUM_CHUNK ((size_t)1 << 20)
 
 typedef struct chunk {
-    struct chunk *before; /* older chunk, or NULL */
+    struct chunk *next; /* handed out after this one, or NULL */
     unsigned char *data;
     size_t size, used;
-    size_t used_before; /* bytes in use in all older chunks */
 } chunk;
 
 struct tomo_arena {
-    chunk *last;
-    size_t peak;
+    chunk *first, *current; /* chunks behind `current` are empty */
+    size_t total, peak;     /* bytes handed out now, and at most */
 };
 
-static chunk *chunk_create(size_t size, chunk *before) {
+static chunk *chunk_create(size_t size) {
     chunk *c = calloc(1, sizeof *c);
     if (c == NULL) return NULL;
     c->data = aligned_alloc(TOMO_ARENA_ALIGNMENT, size);
@@ -28,90 +28,104 @@ static chunk *chunk_create(size_t size, chunk *before) {
         return NULL;
     }
     c->size = size;
-    c->before = before;
-    c->used_before = before == NULL ? 0 : before->used_before + before->used;
     return c;
 }
 
-static void chunk_free(chunk *c) {
-    free(c->data);
-    free(c);
+static void chunks_free(chunk *c) {
+    while (c != NULL) {
+        chunk *next = c->next;
+        free(c->data);
+        free(c);
+        c = next;
+    }
 }
 
 /* Rounds up to the alignment; false when that does not fit. */
 static bool round_up(size_t bytes, size_t *rounded) {
-    if (!tomo_size_add(bytes, TOMO_ARENA_ALIGNMENT - 1, rounded)) return false;
+    if (!tomo_size_add(bytes > 0 ? bytes : 1, TOMO_ARENA_ALIGNMENT - 1, rounded)) return false;
     *rounded &= ~(size_t)(TOMO_ARENA_ALIGNMENT - 1);
     return true;
 }
 
 tomo_arena *tomo_arena_create(size_t reserve) {
     tomo_arena *arena = calloc(1, sizeof *arena);
-    if (arena == NULL) return NULL;
     size_t size = 0;
-    if (reserve > 0 && (!round_up(reserve, &size) || (arena->last = chunk_create(size, NULL)) == NULL)) {
+    if (arena == NULL || reserve == 0) return arena;
+    if (!round_up(reserve, &size) || (arena->first = chunk_create(size)) == NULL) {
         free(arena);
         return NULL;
     }
+    arena->current = arena->first;
     return arena;
 }
 
 void tomo_arena_free(tomo_arena *arena) {
     if (arena == NULL) return;
-    while (arena->last != NULL) {
-        chunk *c = arena->last;
-        arena->last = c->before;
-        chunk_free(c);
-    }
+    chunks_free(arena->first);
     free(arena);
+}
+
+/* Makes a chunk with room for `size` current: the next empty one that has it, or a new one. */
+static bool find_room(tomo_arena *arena, size_t size) {
+    while (arena->current != NULL && arena->current->size - arena->current->used < size) {
+        if (arena->current->next == NULL) break;
+        arena->current = arena->current->next;
+    }
+    chunk *last = arena->current;
+    if (last != NULL && last->size - last->used >= size) return true;
+    size_t wanted = last == NULL ? MINIMUM_CHUNK : last->size * 2; /* so that chunks stay few */
+    chunk *c = chunk_create(wanted > size ? wanted : size);
+    if (c == NULL && wanted > size) c = chunk_create(size);
+    if (c == NULL) return false;
+    if (last == NULL) {
+        arena->first = c;
+    } else {
+        last->next = c;
+    }
+    arena->current = c;
+    return true;
 }
 
 void *tomo_arena_alloc(tomo_arena *arena, size_t bytes) {
     size_t size;
-    if (!round_up(bytes > 0 ? bytes : 1, &size)) return NULL;
-    chunk *c = arena->last;
-    if (c == NULL || c->size - c->used < size) {
-        size_t wanted = c == NULL ? MINIMUM_CHUNK : c->size; /* doubles the total, so chunks stay few */
-        if (wanted < MINIMUM_CHUNK) wanted = MINIMUM_CHUNK;
-        c = chunk_create(wanted > size ? wanted : size, c);
-        if (c == NULL) return NULL;
-        arena->last = c;
-    }
-    void *piece = c->data + c->used;
-    c->used += size;
-    if (c->used_before + c->used > arena->peak) arena->peak = c->used_before + c->used;
+    if (!round_up(bytes, &size) || !find_room(arena, size)) return NULL;
+    void *piece = arena->current->data + arena->current->used;
+    arena->current->used += size;
+    arena->total += size;
+    if (arena->total > arena->peak) arena->peak = arena->total;
     return piece;
 }
 
 tomo_arena_mark tomo_arena_get_mark(const tomo_arena *arena) {
-    chunk *c = arena->last;
-    return (tomo_arena_mark){c, c == NULL ? 0 : c->used};
+    return (tomo_arena_mark){arena->current, arena->current == NULL ? 0 : arena->current->used, arena->total};
 }
 
 void tomo_arena_rewind(tomo_arena *arena, tomo_arena_mark mark) {
-    /* The oldest chunk is kept even for a mark taken before it existed: it will be wanted again. */
-    while (arena->last != NULL && arena->last != mark.chunk && arena->last->before != NULL) {
-        chunk *c = arena->last;
-        arena->last = c->before;
-        chunk_free(c);
-    }
-    if (arena->last != NULL) arena->last->used = arena->last == mark.chunk ? mark.used : 0;
+    arena->current = mark.chunk == NULL ? arena->first : mark.chunk;
+    arena->total = mark.total;
+    if (arena->current == NULL) return;
+    arena->current->used = mark.used;
+    for (chunk *c = arena->current->next; c != NULL; c = c->next) c->used = 0;
+}
+
+void *tomo_arena_keep(tomo_arena *arena, tomo_arena_mark mark, const void *piece, size_t bytes) {
+    tomo_arena_rewind(arena, mark);
+    /* The new place is in another chunk, or at or before the old one: the piece was handed out after the
+     * mark. */
+    void *kept = tomo_arena_alloc(arena, bytes);
+    if (kept != NULL) memmove(kept, piece, bytes);
+    return kept;
 }
 
 void tomo_arena_reset(tomo_arena *arena) {
-    size_t peak = arena->peak;
-    if (arena->last != NULL && (arena->last->before != NULL || arena->last->size < peak)) {
-        chunk *joined = chunk_create(peak, NULL);
+    if (arena->first != NULL && (arena->first->next != NULL || arena->first->size < arena->peak)) {
+        chunk *joined = chunk_create(arena->peak);
         if (joined != NULL) {
-            while (arena->last != NULL) {
-                chunk *c = arena->last;
-                arena->last = c->before;
-                chunk_free(c);
-            }
-            arena->last = joined;
+            chunks_free(arena->first);
+            arena->first = joined;
         }
     }
-    tomo_arena_rewind(arena, (tomo_arena_mark){NULL, 0});
+    tomo_arena_rewind(arena, (tomo_arena_mark){NULL, 0, 0});
 }
 
 size_t tomo_arena_peak(const tomo_arena *arena) {

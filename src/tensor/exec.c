@@ -53,6 +53,18 @@ tomo_tensor *tomo_exec_tensor(tomo_exec *exec, int rank, const int64_t *shape) {
     return data == NULL ? NULL : tomo_exec_view(exec, tomo_tensor_over(data, TOMO_F32, rank, shape));
 }
 
+tomo_tensor *tomo_exec_keep(tomo_exec *exec, tomo_arena_mark mark, const tomo_tensor *t) {
+    if (t == NULL || exec->error.status != TOMO_OK) return NULL;
+    tomo_tensor kept = *t; /* the description lies in the arena too */
+    size_t bytes = (size_t)tomo_tensor_count(t) * tomo_dtype_size(t->dtype);
+    kept.data = tomo_arena_keep(exec->arena, mark, t->data, bytes);
+    if (kept.data == NULL) {
+        (void)tomo_fail_memory(&exec->error, "activations", bytes);
+        return NULL;
+    }
+    return tomo_exec_view(exec, kept);
+}
+
 void tomo_exec_show(tomo_exec *exec, const tomo_tensor *value, const char *name, ...) {
     if (exec->trace == NULL || value == NULL) return;
     char full[128];

@@ -44,6 +44,9 @@ tomo_status tomo_exec_status(tomo_exec *exec, tomo_error *err);
 void *tomo_exec_alloc(tomo_exec *exec, int64_t count, size_t size);
 /* A new F32 tensor with uninitialised elements. */
 tomo_tensor *tomo_exec_tensor(tomo_exec *exec, int rank, const int64_t *shape);
+/* Winds the arena back to the mark and keeps t's elements alone, moved to the front (t contiguous, made since
+ * the mark). Between the layers of a network this bounds memory by one layer's. */
+tomo_tensor *tomo_exec_keep(tomo_exec *exec, tomo_arena_mark mark, const tomo_tensor *t);
 /* A copy of the tensor's description (not its elements), so that a view can be returned. */
 tomo_tensor *tomo_exec_view(tomo_exec *exec, tomo_tensor view);
 

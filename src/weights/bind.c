@@ -43,11 +43,8 @@ static tomo_tensor bind(tomo_binder *binder, bool as_float, int rank, const int6
     tomo_tensor absent = {0};
     if (binder->error.status != TOMO_OK) return absent;
     const char *file = tomo_checkpoint_path(binder->checkpoint);
-    const tomo_stored *stored = tomo_checkpoint_find(binder->checkpoint, name);
-    if (stored == NULL) {
-        (void)tomo_fail(&binder->error, TOMO_E_HEADER, "%s: tensor \"%s\" is missing", file, name);
-        return absent;
-    }
+    const tomo_stored *stored = NULL;
+    if (tomo_checkpoint_need(binder->checkpoint, name, &stored, &binder->error) != TOMO_OK) return absent;
     bool same = stored->rank == rank;
     for (int i = 0; i < rank && same; i++) same = stored->shape[i] == shape[i];
     if (!same) {
@@ -64,6 +61,8 @@ static tomo_tensor bind(tomo_binder *binder, bool as_float, int rank, const int6
                         tomo_dtype_name(stored->dtype));
         return absent;
     }
+    binder->bytes += stored->count * (int64_t)tomo_dtype_size(stored->dtype);
+    binder->parameters += stored->count;
     if (as_float && stored->dtype != TOMO_F32) return widened(binder, stored, name);
     return tomo_tensor_over((void *)(uintptr_t)stored->data, stored->dtype, rank, shape);
 }

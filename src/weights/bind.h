@@ -12,8 +12,9 @@
 typedef struct tomo_binder {
     const tomo_checkpoint *checkpoint;
     tomo_arena *arena;
-    const char *prefix; /* put before every name; "" for none */
-    tomo_error error;   /* status TOMO_OK: nothing failed so far */
+    const char *prefix;        /* put before every name; "" for none */
+    tomo_error error;          /* status TOMO_OK: nothing failed so far */
+    int64_t bytes, parameters; /* of what was bound so far, as stored */
 } tomo_binder;
 
 /* The tensor prefix + name (printf style) with exactly this shape, in the type it is stored in (F32, BF16,

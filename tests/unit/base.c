@@ -50,6 +50,20 @@ static void arena_rewinds_to_a_mark(void **state) {
     tomo_arena_free(arena);
 }
 
+static void arena_keeps_a_piece_across_chunks(void **state) {
+    (void)state;
+    tomo_arena *arena = tomo_arena_create(4096);
+    tomo_arena_mark mark = tomo_arena_get_mark(arena);
+    (void)tomo_arena_alloc(arena, 4096);
+    size_t bytes = (size_t)3 << 20;
+    unsigned char *piece = tomo_arena_alloc(arena, bytes);
+    for (size_t i = 0; i < bytes; i++) piece[i] = (unsigned char)(i * 7);
+    unsigned char *kept = tomo_arena_keep(arena, mark, piece, bytes);
+    for (size_t i = 0; i < bytes; i++) assert_int_equal(kept[i], (unsigned char)(i * 7));
+    assert_true(tomo_arena_alloc(arena, 64) != NULL);
+    tomo_arena_free(arena);
+}
+
 static void writer_that_is_aborted_leaves_the_old_file(void **state) {
     (void)state;
     char folder[] = "tomo-test-XXXXXX", path[64];
@@ -117,6 +131,7 @@ int main(void) {
         cmocka_unit_test(shape_product_that_overflows_is_refused),
         cmocka_unit_test(arena_second_round_fits_one_chunk),
         cmocka_unit_test(arena_rewinds_to_a_mark),
+        cmocka_unit_test(arena_keeps_a_piece_across_chunks),
         cmocka_unit_test(writer_that_is_aborted_leaves_the_old_file),
         cmocka_unit_test(writer_reports_a_full_disk),
         cmocka_unit_test(json_messages_name_file_and_key),

@@ -1,0 +1,102 @@
+#include "vision/encoder.h"
+
+#include "base/file.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct tomo_encoder {
+    tomo_checkpoint *checkpoint;
+    tomo_arena *arena;
+    tomo_vit vit;
+    int64_t bytes, parameters;
+};
+
+typedef tomo_status (*load_fn)(const char *config_path, const cJSON *config, const char *folder,
+                               tomo_binder *binder, tomo_vit *vit, tomo_error *err);
+
+/* Families by config.json's model_type. */
+static const struct {
+    const char *model_type;
+    load_fn load;
+} families[] = {{"clip", tomo_clip_load}, {"clip_vision_model", tomo_clip_load}};
+
+static tomo_status choose(const char *path, const cJSON *config, load_fn *load, tomo_error *err) {
+    const char *type = NULL;
+    tomo_status status = tomo_json_text(config, "model_type", (tomo_json_at){path, ""}, true, &type, err);
+    if (status != TOMO_OK) return status;
+    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
+        if (strcmp(families[i].model_type, type) == 0) {
+            *load = families[i].load;
+            return TOMO_OK;
+        }
+    }
+    return tomo_fail(err, TOMO_E_UNSUPPORTED,
+                     "%s: \"model_type\" is \"%.60s\"; clip, clip_vision_model or an "
+                     "open_clip_config.json is wanted",
+                     path, type);
+}
+
+/* Finds the family by the configuration file that is there and binds its weights. */
+static tomo_status load(tomo_encoder *e, const char *folder, tomo_error *err) {
+    char *open_clip = tomo_path_join(folder, "open_clip_config.json"),
+         *hf = tomo_path_join(folder, "config.json");
+    cJSON *config = NULL;
+    load_fn family = tomo_open_clip_load;
+    tomo_status status = open_clip == NULL || hf == NULL ? tomo_fail_memory(err, folder, 0) : TOMO_OK;
+    if (status == TOMO_OK) {
+        bool is_open_clip = tomo_path_exists(open_clip);
+        const char *path = is_open_clip ? open_clip : hf;
+        status = tomo_json_open(path, &config, err);
+        if (status == TOMO_OK && !is_open_clip) status = choose(path, config, &family, err);
+        tomo_binder binder = {.checkpoint = e->checkpoint, .arena = e->arena, .prefix = ""};
+        if (status == TOMO_OK) status = family(path, config, folder, &binder, &e->vit, err);
+        e->bytes = binder.bytes;
+        e->parameters = binder.parameters;
+        if (status == TOMO_OK && binder.error.status != TOMO_OK) {
+            status = binder.error.status;
+            if (err != NULL) *err = binder.error;
+        }
+    }
+    cJSON_Delete(config);
+    free(open_clip);
+    free(hf);
+    return status;
+}
+
+tomo_status tomo_encoder_open_weights(const char *folder, const char *weights, tomo_encoder **encoder,
+                                      tomo_error *err) {
+    *encoder = NULL;
+    tomo_encoder *e = calloc(1, sizeof *e);
+    if (e == NULL) return tomo_fail_memory(err, folder, sizeof *e);
+    e->arena = tomo_arena_create(0);
+    tomo_status status = e->arena == NULL ? tomo_fail_memory(err, folder, 0) : TOMO_OK;
+    if (status == TOMO_OK) status = tomo_checkpoint_open(weights, &e->checkpoint, err);
+    if (status == TOMO_OK) status = load(e, folder, err);
+    if (status != TOMO_OK) {
+        tomo_encoder_free(e);
+        return status;
+    }
+    *encoder = e;
+    return TOMO_OK;
+}
+
+tomo_status tomo_encoder_open(const char *folder, tomo_encoder **encoder, tomo_error *err) {
+    return tomo_encoder_open_weights(folder, folder, encoder, err);
+}
+
+void tomo_encoder_free(tomo_encoder *encoder) {
+    if (encoder == NULL) return;
+    tomo_checkpoint_free(encoder->checkpoint);
+    tomo_arena_free(encoder->arena);
+    free(encoder);
+}
+
+const tomo_vit *tomo_encoder_vit(const tomo_encoder *encoder) {
+    return &encoder->vit;
+}
+
+void tomo_encoder_weight_size(const tomo_encoder *encoder, int64_t *bytes, int64_t *parameters) {
+    *bytes = encoder->bytes;
+    *parameters = encoder->parameters;
+}

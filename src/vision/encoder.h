@@ -1,0 +1,22 @@
+/* encoder.h - a frozen, pre-trained 2D encoder from its public checkpoint. */
+#ifndef TOMO_VISION_ENCODER_H
+#define TOMO_VISION_ENCODER_H
+
+#include "vision/vit.h"
+
+typedef struct tomo_encoder tomo_encoder;
+
+/* folder: as downloaded, with config.json (CLIP of transformers) or open_clip_config.json (timm towers,
+ * BiomedCLIP). Immutable after opening. Another family: TOMO_E_UNSUPPORTED, naming it. */
+tomo_status tomo_encoder_open(const char *folder, tomo_encoder **encoder, tomo_error *err);
+/* The same with the weights of another file than the folder's own. */
+tomo_status tomo_encoder_open_weights(const char *folder, const char *weights, tomo_encoder **encoder,
+                                      tomo_error *err);
+void tomo_encoder_free(tomo_encoder *encoder);
+
+/* The network, for sizes, pixel statistics and tomo_vit_forward. */
+const tomo_vit *tomo_encoder_vit(const tomo_encoder *encoder);
+/* Bytes of the image tower's weights as stored, and their number. */
+void tomo_encoder_weight_size(const tomo_encoder *encoder, int64_t *bytes, int64_t *parameters);
+
+#endif
