@@ -341,11 +341,13 @@ tomo_status tomo_dicom_image_read(const tomo_scan *scan, const tomo_dicom_conten
                                   const tomo_dicom_outline *outline, tomo_dicom_image *image,
                                   tomo_error *err) {
     *image = (tomo_dicom_image){.thickness = 1};
+    (void)snprintf(image->syntax, sizeof image->syntax, "%s", outline->transfer_syntax);
+    check_syntax(outline, image);
+    if (image->problem != TOMO_OK) return TOMO_OK; /* GDCM does not parse what it does not know */
     tomo_gdcm *file = tomo_gdcm_parse(content->data, content->size, false);
     if (file == NULL)
         return tomo_fail(err, TOMO_E_FORMAT, "%s: GDCM cannot parse the DICOM data set", scan->name);
     const tomo_gdcm_set *root = tomo_gdcm_root(file);
-    (void)snprintf(image->syntax, sizeof image->syntax, "%s", outline->transfer_syntax);
     image->encapsulated = outline->encapsulated;
     get_text(root, 0x0020, 0x000E, image->series_uid, sizeof image->series_uid);
     get_text(root, 0x0008, 0x0060, image->modality, sizeof image->modality);
@@ -355,7 +357,6 @@ tomo_status tomo_dicom_image_read(const tomo_scan *scan, const tomo_dicom_conten
     char type[256];
     get_text(root, 0x0008, 0x0008, type, sizeof type);
     image->is_mosaic = strstr(type, "MOSAIC") != NULL;
-    check_syntax(outline, image);
     read_format(root, image);
     if (image->problem == TOMO_OK) check_amount(scan, outline, image);
     tomo_status status = TOMO_OK;

@@ -82,8 +82,10 @@ static tomo_status step_along(tomo_scan *scan, const tomo_dicom_study *study, co
     const tomo_dicom_frame *last = tomo_dicom_slice_frame(study, &group->slices[n - 1]);
     double normal[3], step[3];
     normal_of(first, normal);
-    if (n == 1 || !first->placed) {
-        for (int i = 0; i < 3; i++) step[i] = normal[i] * study->images[group->slices[0].image].thickness;
+    if (n == 1 ||
+        !first->placed) { /* SliceThickness is not trusted as a distance: it serves one slice alone */
+        double length = n == 1 ? study->images[group->slices[0].image].thickness : 1;
+        for (int i = 0; i < 3; i++) step[i] = normal[i] * length;
     } else {
         tomo_status status = check_gaps(scan, group, g, err);
         if (status != TOMO_OK) return status;
@@ -141,8 +143,14 @@ static void close_pixels(pixels *p) {
 
 static tomo_status decode(const tomo_scan *scan, const tomo_dicom_image *image, size_t count, pixels *p,
                           tomo_error *err) {
-    tomo_gdcm_pixels out;
-    if (!tomo_gdcm_decode(p->content.data, p->content.size, count * 4, &out)) {
+    tomo_gdcm_pixels out = {.columns = (unsigned)image->stored_columns,
+                            .rows = (unsigned)image->stored_rows,
+                            .frames = (unsigned)image->stored_frames,
+                            .is_signed = image->is_signed};
+    bool jpeg12 = strcmp(image->syntax, "1.2.840.10008.1.2.4.51") == 0 && image->bits_stored > 8;
+    bool decoded = jpeg12 ? tomo_gdcm_decode_jpeg12(p->content.data, p->content.size, count * 4, &out)
+                          : tomo_gdcm_decode(p->content.data, p->content.size, count * 4, &out);
+    if (!decoded) {
         return tomo_fail(err, TOMO_E_DECODE,
                          "%s: the compressed pixels (transfer syntax %s) cannot be decoded", scan->name,
                          image->syntax);

@@ -1,6 +1,7 @@
 #include "volume/gdcm_shim.h"
 
 #include <cstdlib>
+#include <cstring>
 #include <istream>
 #include <map>
 #include <new>
@@ -11,6 +12,7 @@
 
 #include <gdcmCSAHeader.h>
 #include <gdcmImageReader.h>
+#include <gdcmJPEGCodec.h>
 #include <gdcmReader.h>
 #include <gdcmSequenceOfItems.h>
 #include <gdcmTrace.h>
@@ -196,4 +198,41 @@ bool tomo_gdcm_decode(const unsigned char *bytes, size_t size, size_t most, tomo
         pixels->bytes = nullptr;
     }
     return good;
+}
+
+static bool decode_jpeg12(const unsigned char *bytes, size_t size, size_t most, tomo_gdcm_pixels *pixels) {
+    memory_buffer buffer(bytes, size);
+    std::istream stream(&buffer);
+    gdcm::Reader reader;
+    reader.SetStream(stream);
+    if (!reader.Read()) return false;
+    gdcm::JPEGCodec codec;
+    const unsigned dimensions[3] = {pixels->columns, pixels->rows, pixels->frames};
+    codec.SetNumberOfDimensions(pixels->frames > 1 ? 3 : 2);
+    codec.SetDimensions(dimensions);
+    codec.SetPixelFormat(gdcm::PixelFormat(1, 16, 12, 11, pixels->is_signed ? 1 : 0));
+    codec.SetPhotometricInterpretation(gdcm::PhotometricInterpretation::MONOCHROME2);
+    gdcm::DataElement out;
+    if (!codec.Decode(reader.GetFile().GetDataSet().GetDataElement(gdcm::Tag(0x7FE0, 0x0010)), out))
+        return false;
+    const gdcm::ByteValue *value = out.GetByteValue();
+    if (value == nullptr || value->GetLength() == 0 || value->GetLength() > most) return false;
+    pixels->size = value->GetLength();
+    pixels->bytes = static_cast<unsigned char *>(malloc(pixels->size));
+    if (pixels->bytes == nullptr) return false;
+    memcpy(pixels->bytes, value->GetPointer(), pixels->size);
+    pixels->samples = 1;
+    pixels->bits_allocated = 16;
+    pixels->bits_stored = 12;
+    return true;
+}
+
+bool tomo_gdcm_decode_jpeg12(const unsigned char *bytes, size_t size, size_t most, tomo_gdcm_pixels *pixels) {
+    pixels->bytes = nullptr;
+    try {
+        silence();
+        return decode_jpeg12(bytes, size, most, pixels);
+    } catch (...) {
+        return false;
+    }
 }

@@ -44,6 +44,9 @@ typedef struct tomo_gdcm_pixels {
 
 /* Decodes compressed pixel data; `most` bounds the bytes. False: GDCM cannot decode them. */
 bool tomo_gdcm_decode(const unsigned char *bytes, size_t size, size_t most, tomo_gdcm_pixels *pixels);
+/* The same for JPEG of 12 bits, with the geometry and signedness of `pixels` set by the caller: GDCM's reader
+ * tries its 8-bit codec first, whose libjpeg then writes a complaint to stderr. */
+bool tomo_gdcm_decode_jpeg12(const unsigned char *bytes, size_t size, size_t most, tomo_gdcm_pixels *pixels);
 
 #ifdef __cplusplus
 }

@@ -151,7 +151,10 @@ static tomo_status check_axes(tomo_scan *scan, header *h, int64_t count[3], int6
     for (int i = 0; i < 3; i++) count[i] = h->dim[i + 1];
     *volumes = h->dim[4];
     int64_t all = 0;
-    if (!__builtin_mul_overflow(h->dim[5], h->dim[6], &all) && all == 1 && h->dim[7] == 1) return TOMO_OK;
+    if (!tomo_shape_count(h->dim + 1, 7, &all)) {
+        return tomo_fail(err, TOMO_E_LIMIT, "%s: more voxels than can be counted", scan->name);
+    }
+    if (h->dim[5] == 1 && h->dim[6] == 1 && h->dim[7] == 1) return TOMO_OK;
     return tomo_fail(err, TOMO_E_UNSUPPORTED,
                      "%s: more than four axes (dim[5] to dim[7] are %lld, %lld, %lld)", scan->name,
                      (long long)h->dim[5], (long long)h->dim[6], (long long)h->dim[7]);
@@ -335,8 +338,12 @@ static tomo_status read_pair(tomo_scan *scan, header *h, tomo_error *err) {
     }
     tomo_map map = {0};
     tomo_source *source = NULL;
-    tomo_status status = tomo_map_open(path, &map, err);
-    if (status != TOMO_OK) goto done;
+    tomo_error inner;
+    tomo_status status = tomo_map_open(path, &map, &inner);
+    if (status != TOMO_OK) {
+        (void)tomo_fail(err, status, "%s: its voxels are in %.400s", scan->name, inner.message);
+        goto done;
+    }
     status = tomo_source_open(scan->name, map.data, map.size, tomo_source_is_gzip(map.data, map.size),
                               &source, err);
     if (status == TOMO_OK) status = read_voxels(scan, h, source, 0, err);

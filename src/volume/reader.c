@@ -179,14 +179,21 @@ tomo_status tomo_scan_fill(tomo_scan *scan, const tomo_placement *p, const tomo_
     return status;
 }
 
+/* What follows the last voxel is read this far in search of the checksum; a gzip bomb is left unread. */
+#define TRAILING_MOST ((int64_t)16 << 20)
+
 tomo_status tomo_scan_finish(tomo_scan *scan, tomo_source *source, tomo_error *err) {
-    unsigned char byte;
-    size_t got = 0;
-    tomo_status status = tomo_source_read_some(source, &byte, 1, &got, err);
-    if (status == TOMO_OK && got > 0) {
-        tomo_volume_warn(scan->volume, "W_TRAILING_DATA", "data follow the last voxel; they are not read");
+    unsigned char waste[4096];
+    size_t got = 1;
+    for (int64_t all = 0; got > 0 && all < TRAILING_MOST; all += (int64_t)got) {
+        tomo_status status = tomo_source_read_some(source, waste, sizeof waste, &got, err);
+        if (status != TOMO_OK) return status;
+        if (got > 0) {
+            tomo_volume_warn(scan->volume, "W_TRAILING_DATA",
+                             "data follow the last voxel; they are not read");
+        }
     }
-    return status;
+    return TOMO_OK;
 }
 
 void tomo_scan_note(tomo_scan *scan, const char *key, const char *text) {
