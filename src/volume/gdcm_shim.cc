@@ -210,7 +210,8 @@ static bool decode_jpeg12(const unsigned char *bytes, size_t size, size_t most, 
     const unsigned dimensions[3] = {pixels->columns, pixels->rows, pixels->frames};
     codec.SetNumberOfDimensions(pixels->frames > 1 ? 3 : 2);
     codec.SetDimensions(dimensions);
-    codec.SetPixelFormat(gdcm::PixelFormat(1, 16, 12, 11, pixels->is_signed ? 1 : 0));
+    // GDCM chooses among its codecs of 8, 12 and 16 bits by BitsAllocated.
+    codec.SetPixelFormat(gdcm::PixelFormat(1, 12, 12, 11, pixels->is_signed ? 1 : 0));
     codec.SetPhotometricInterpretation(gdcm::PhotometricInterpretation::MONOCHROME2);
     gdcm::DataElement out;
     if (!codec.Decode(reader.GetFile().GetDataSet().GetDataElement(gdcm::Tag(0x7FE0, 0x0010)), out))
