@@ -1,0 +1,304 @@
+#include "language/decoder.h"
+
+#include "base/size.h"
+#include "language/lora.h"
+#include "weights/bind.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Tokens of one piece of a long prompt: activations stay small and the products near their full rate. */
+#define PREFILL_TOKENS 512
+
+struct tomo_decoder {
+    tomo_decoder_config config;
+    tomo_checkpoint *checkpoint;
+    tomo_lora *lora; /* or NULL */
+    tomo_arena *arena;
+    tomo_tensor embedding; /* [V, H] */
+    tomo_tensor norm;      /* [H] */
+    tomo_linear head;      /* H -> V; the embedding again where tied */
+    float *frequencies;    /* [head_dim / 2] */
+    int64_t bytes, parameters;
+    tomo_decoder_layer layers[TOMO_DECODER_LAYERS];
+};
+
+struct tomo_kv_cache {
+    int64_t layers, heads, head_dim, capacity, length;
+    float *data; /* [layers, 2 (key, value), heads, capacity, head_dim] */
+};
+
+/* --------------------------------------------------------------------------- opening */
+
+static void bind_layer(tomo_binder *b, const tomo_decoder_config *c, int i, tomo_decoder_layer *l) {
+    int64_t H = c->hidden, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
+    char prefix[48];
+    (void)snprintf(prefix, sizeof prefix, "model.layers.%d.", i);
+    b->prefix = prefix;
+    l->input_norm = tomo_bind_float(b, 1, &H, "input_layernorm.weight");
+    l->query = tomo_bind_linear(b, q, H, c->qkv_bias, "self_attn.q_proj");
+    l->key = tomo_bind_linear(b, kv, H, c->qkv_bias, "self_attn.k_proj");
+    l->value = tomo_bind_linear(b, kv, H, c->qkv_bias, "self_attn.v_proj");
+    l->out = tomo_bind_linear(b, H, q, c->out_bias, "self_attn.o_proj");
+    if (c->qk_norm) {
+        l->query_norm = tomo_bind_float(b, 1, &c->head_dim, "self_attn.q_norm.weight");
+        l->key_norm = tomo_bind_float(b, 1, &c->head_dim, "self_attn.k_norm.weight");
+    }
+    l->post_norm = tomo_bind_float(b, 1, &H, "post_attention_layernorm.weight");
+    l->gate = tomo_bind_linear(b, c->intermediate, H, c->mlp_bias, "mlp.gate_proj");
+    l->up = tomo_bind_linear(b, c->intermediate, H, c->mlp_bias, "mlp.up_proj");
+    l->down = tomo_bind_linear(b, H, c->intermediate, c->mlp_bias, "mlp.down_proj");
+    b->prefix = "";
+}
+
+static tomo_status bind_all(tomo_decoder *d, tomo_error *err) {
+    const tomo_decoder_config *c = &d->config;
+    tomo_binder b = {.checkpoint = d->checkpoint, .arena = d->arena, .prefix = ""};
+    d->embedding =
+        tomo_bind_weight(&b, 2, (int64_t[]){c->vocabulary, c->hidden}, "model.embed_tokens.weight");
+    d->norm = tomo_bind_float(&b, 1, &c->hidden, "model.norm.weight");
+    for (int i = 0; i < (int)c->layers; i++) bind_layer(&b, c, i, &d->layers[i]);
+    if (c->tied) {
+        d->head.weight = d->embedding;
+    } else {
+        d->head = tomo_bind_linear(&b, c->vocabulary, c->hidden, false, "lm_head");
+    }
+    d->bytes = b.bytes;
+    d->parameters = b.parameters;
+    if (b.error.status != TOMO_OK && err != NULL) *err = b.error;
+    return b.error.status;
+}
+
+tomo_status tomo_decoder_open(const char *folder, const char *adapter, bool merge, tomo_decoder **decoder,
+                              tomo_error *err) {
+    *decoder = NULL;
+    tomo_decoder *d = calloc(1, sizeof *d);
+    if (d == NULL) return tomo_fail_memory(err, folder, sizeof *d);
+    d->arena = tomo_arena_create(0);
+    tomo_status status = d->arena == NULL ? tomo_fail_memory(err, folder, 0) : TOMO_OK;
+    if (status == TOMO_OK) status = tomo_decoder_config_read(folder, &d->config, err);
+    if (status == TOMO_OK) status = tomo_checkpoint_open(folder, &d->checkpoint, err);
+    if (status == TOMO_OK) status = bind_all(d, err);
+    if (status == TOMO_OK && adapter != NULL) {
+        status = tomo_lora_apply(adapter, merge, d->layers, d->config.layers, d->arena, &d->lora, err);
+    }
+    if (status == TOMO_OK) {
+        d->frequencies = tomo_arena_alloc(d->arena, (size_t)(d->config.head_dim / 2) * sizeof(float));
+        if (d->frequencies == NULL) {
+            status = tomo_fail_memory(err, folder, 0);
+        } else {
+            tomo_rope_frequencies(&d->config, d->frequencies);
+        }
+    }
+    if (status != TOMO_OK) {
+        tomo_decoder_free(d);
+        return status;
+    }
+    *decoder = d;
+    return TOMO_OK;
+}
+
+void tomo_decoder_free(tomo_decoder *decoder) {
+    if (decoder == NULL) return;
+    tomo_lora_free(decoder->lora);
+    tomo_checkpoint_free(decoder->checkpoint);
+    tomo_arena_free(decoder->arena);
+    free(decoder);
+}
+
+const tomo_decoder_config *tomo_decoder_get_config(const tomo_decoder *decoder) {
+    return &decoder->config;
+}
+
+void tomo_decoder_weight_size(const tomo_decoder *decoder, int64_t *bytes, int64_t *parameters) {
+    *bytes = decoder->bytes;
+    *parameters = decoder->parameters;
+}
+
+/* ----------------------------------------------------------------------------- cache */
+
+tomo_status tomo_kv_cache_create(const tomo_decoder *decoder, int64_t capacity, tomo_kv_cache **cache,
+                                 tomo_error *err) {
+    *cache = NULL;
+    const tomo_decoder_config *c = &decoder->config;
+    int64_t shape[] = {c->layers, 2, c->kv_heads, capacity, c->head_dim}, count;
+    size_t bytes;
+    if (!tomo_shape_count(shape, 5, &count) || !tomo_size_mul((size_t)count, sizeof(float), &bytes)) {
+        return tomo_fail(err, TOMO_E_LIMIT, "a cache of %lld tokens is too large", (long long)capacity);
+    }
+    tomo_kv_cache *k = calloc(1, sizeof *k);
+    if (k == NULL) return tomo_fail_memory(err, "key and value cache", sizeof *k);
+    *k = (tomo_kv_cache){c->layers, c->kv_heads, c->head_dim, capacity, 0, NULL};
+    k->data = aligned_alloc(TOMO_ARENA_ALIGNMENT,
+                            (bytes + TOMO_ARENA_ALIGNMENT) / TOMO_ARENA_ALIGNMENT * TOMO_ARENA_ALIGNMENT);
+    if (k->data == NULL) {
+        free(k);
+        return tomo_fail_memory(err, "key and value cache", bytes);
+    }
+    *cache = k;
+    return TOMO_OK;
+}
+
+void tomo_kv_cache_free(tomo_kv_cache *cache) {
+    if (cache == NULL) return;
+    free(cache->data);
+    free(cache);
+}
+
+int64_t tomo_kv_cache_length(const tomo_kv_cache *cache) {
+    return cache->length;
+}
+int64_t tomo_kv_cache_capacity(const tomo_kv_cache *cache) {
+    return cache->capacity;
+}
+
+void tomo_kv_cache_truncate(tomo_kv_cache *cache, int64_t length) {
+    assert(length >= 0 && length <= cache->length);
+    cache->length = length;
+}
+
+/* Keys (which 0) or values (which 1) of one layer's first `length` tokens: [1, length, kv_heads, head_dim].
+ */
+static tomo_tensor cached(const tomo_kv_cache *cache, int64_t layer, int which, int64_t length) {
+    int64_t plane = cache->capacity * cache->head_dim;
+    tomo_tensor t = tomo_tensor_over(cache->data + (layer * 2 + which) * cache->heads * plane, TOMO_F32, 4,
+                                     (int64_t[]){1, length, cache->heads, cache->head_dim});
+    t.stride[1] = cache->head_dim;
+    t.stride[2] = plane;
+    return t;
+}
+
+/* Appends x [T, kv_heads, head_dim] behind the cached tokens. */
+static void append(tomo_kv_cache *cache, int64_t layer, int which, const tomo_tensor *x) {
+    int64_t T = x->shape[0], d = cache->head_dim;
+    tomo_tensor place = cached(cache, layer, which, cache->capacity);
+    for (int64_t t = 0; t < T; t++) {
+        for (int64_t h = 0; h < cache->heads; h++) {
+            memcpy(tomo_tensor_f32(&place) + (cache->length + t) * place.stride[1] + h * place.stride[2],
+                   tomo_tensor_f32(x) + t * x->stride[0] + h * x->stride[1], (size_t)d * sizeof(float));
+        }
+    }
+}
+
+/* --------------------------------------------------------------------------- forward */
+
+typedef struct rope_tables {
+    tomo_tensor *cosine, *sine; /* [T, head_dim / 2] */
+} rope_tables;
+
+/* Angles are float32(position) * float32(frequency), as the library has them. */
+static rope_tables make_rope(const tomo_decoder *d, tomo_exec *exec, int64_t first, int64_t count) {
+    int64_t half = d->config.head_dim / 2, shape[] = {count, half};
+    rope_tables r = {tomo_exec_tensor(exec, 2, shape), tomo_exec_tensor(exec, 2, shape)};
+    if (r.cosine == NULL || r.sine == NULL) return (rope_tables){NULL, NULL};
+    for (int64_t t = 0; t < count; t++) {
+        for (int64_t i = 0; i < half; i++) {
+            float angle = (float)(first + t) * d->frequencies[i];
+            tomo_tensor_f32(r.cosine)[t * half + i] = (float)cos((double)angle);
+            tomo_tensor_f32(r.sine)[t * half + i] = (float)sin((double)angle);
+        }
+    }
+    return r;
+}
+
+/* x [T, heads * head_dim] -> [T, heads, head_dim], normed a head where the family does so, and turned. */
+static tomo_tensor *place_heads(const tomo_decoder *d, tomo_exec *exec, const tomo_tensor *x, int64_t heads,
+                                const tomo_tensor *norm, rope_tables rope) {
+    if (x == NULL) return NULL;
+    tomo_tensor view = tomo_tensor_reshape(x, 3, (int64_t[]){x->shape[0], heads, d->config.head_dim});
+    const tomo_tensor *y = &view;
+    if (norm->data != NULL) y = tomo_op_rms_norm(exec, y, norm, 0, d->config.norm_eps);
+    return tomo_op_rope(exec, y, rope.cosine, rope.sine);
+}
+
+/* x [T, H], already normed -> [T, heads * head_dim] */
+static tomo_tensor *attend(const tomo_decoder *d, int64_t layer, tomo_exec *exec, tomo_kv_cache *cache,
+                           const tomo_tensor *x, rope_tables rope) {
+    const tomo_decoder_config *c = &d->config;
+    const tomo_decoder_layer *l = &d->layers[layer];
+    tomo_tensor none = {0};
+    tomo_tensor *q = tomo_op_linear(exec, x, &l->query, TOMO_ACT_NONE, NULL);
+    tomo_tensor *k = tomo_op_linear(exec, x, &l->key, TOMO_ACT_NONE, NULL);
+    tomo_tensor *v = tomo_op_linear(exec, x, &l->value, TOMO_ACT_NONE, NULL);
+    q = place_heads(d, exec, q, c->heads, c->qk_norm ? &l->query_norm : &none, rope);
+    k = place_heads(d, exec, k, c->kv_heads, c->qk_norm ? &l->key_norm : &none, rope);
+    if (q == NULL || k == NULL || v == NULL) return NULL;
+    int64_t T = q->shape[0], length = cache->length + T;
+    tomo_tensor values = tomo_tensor_reshape(v, 3, (int64_t[]){T, c->kv_heads, c->head_dim});
+    append(cache, layer, 0, k);
+    append(cache, layer, 1, &values);
+    tomo_tensor queries = tomo_tensor_reshape(q, 4, (int64_t[]){1, T, c->heads, c->head_dim});
+    tomo_tensor keys = cached(cache, layer, 0, length), all_values = cached(cache, layer, 1, length);
+    tomo_tensor *out =
+        tomo_op_attention(exec, &queries, &keys, &all_values, 1.0 / sqrt((double)c->head_dim), true);
+    if (out != NULL) *out = tomo_tensor_reshape(out, 2, (int64_t[]){T, c->heads * c->head_dim});
+    return out;
+}
+
+/* x [T, H] -> [T, H] */
+static tomo_tensor *run_layer(const tomo_decoder *d, int64_t layer, tomo_exec *exec, tomo_kv_cache *cache,
+                              const tomo_tensor *x, rope_tables rope) {
+    const tomo_decoder_layer *l = &d->layers[layer];
+    double eps = d->config.norm_eps;
+    tomo_tensor *a = attend(d, layer, exec, cache, tomo_op_rms_norm(exec, x, &l->input_norm, 0, eps), rope);
+    a = tomo_op_linear(exec, a, &l->out, TOMO_ACT_NONE, x);
+    tomo_tensor *m = tomo_op_rms_norm(exec, a, &l->post_norm, 0, eps);
+    tomo_tensor *gate = tomo_op_linear(exec, m, &l->gate, TOMO_ACT_NONE, NULL);
+    tomo_tensor *up = tomo_op_linear(exec, m, &l->up, TOMO_ACT_NONE, NULL);
+    return tomo_op_linear(exec, tomo_op_silu_multiply(exec, gate, up), &l->down, TOMO_ACT_NONE, a);
+}
+
+tomo_tensor *tomo_decoder_embed(const tomo_decoder *decoder, tomo_exec *exec, const int32_t *ids,
+                                int64_t count) {
+    return tomo_op_embedding(exec, &decoder->embedding, ids, count);
+}
+
+tomo_tensor *tomo_decoder_forward(const tomo_decoder *d, tomo_exec *exec, tomo_kv_cache *cache,
+                                  const tomo_tensor *embeddings) {
+    if (embeddings == NULL || exec->error.status != TOMO_OK) return NULL;
+    int64_t T = embeddings->shape[0];
+    assert(cache->length + T <= cache->capacity);
+    rope_tables rope = make_rope(d, exec, cache->length, T);
+    tomo_arena_mark start = tomo_arena_get_mark(exec->arena);
+    const tomo_tensor *x = embeddings;
+    for (int64_t i = 0; i < d->config.layers && x != NULL; i++) {
+        tomo_exec_show(exec, x, "hidden_states.%d", (int)i);
+        x = run_layer(d, i, exec, cache, x, rope);
+        x = tomo_exec_keep(exec, start, x);
+    }
+    tomo_exec_show(exec, x, "last_layer_output");
+    tomo_tensor *out = tomo_op_rms_norm(exec, x, &d->norm, 0, d->config.norm_eps);
+    tomo_exec_show(exec, out, "hidden_states.%d", (int)d->config.layers);
+    if (out != NULL) cache->length += T;
+    return out;
+}
+
+tomo_tensor *tomo_decoder_logits(const tomo_decoder *d, tomo_exec *exec, const tomo_tensor *hidden) {
+    return tomo_op_linear(exec, hidden, &d->head, TOMO_ACT_NONE, NULL);
+}
+
+tomo_tensor *tomo_decoder_prefill(const tomo_decoder *d, tomo_exec *exec, tomo_kv_cache *cache,
+                                  const tomo_tensor *embeddings) {
+    if (embeddings == NULL || exec->error.status != TOMO_OK) return NULL;
+    int64_t T = embeddings->shape[0];
+    assert(T > 0);
+    tomo_arena_mark start = tomo_arena_get_mark(exec->arena);
+    tomo_tensor *hidden = NULL;
+    for (int64_t t = 0; t < T; t += PREFILL_TOKENS) {
+        tomo_arena_rewind(exec->arena, start);
+        tomo_tensor piece =
+            tomo_tensor_narrow(embeddings, 0, t, T - t < PREFILL_TOKENS ? T - t : PREFILL_TOKENS);
+        hidden = tomo_decoder_forward(d, exec, cache, &piece);
+        if (hidden == NULL) return NULL;
+        if (tomo_progress(exec->hooks, "reading the prompt", t + piece.shape[0], T, &exec->error) !=
+            TOMO_OK) {
+            exec->error.status = TOMO_E_CANCELLED;
+            return NULL;
+        }
+    }
+    tomo_tensor last = tomo_tensor_narrow(hidden, 0, hidden->shape[0] - 1, 1);
+    return tomo_decoder_logits(d, exec, &last);
+}

@@ -1,0 +1,48 @@
+/* decoder.h - a decoder-only language model: Qwen2/2.5, Qwen3 and Llama from their public checkpoints.
+ *
+ *     T  new tokens       H  hidden size       V  vocabulary */
+#ifndef TOMO_LANGUAGE_DECODER_H
+#define TOMO_LANGUAGE_DECODER_H
+
+#include "language/config.h"
+#include "tensor/ops.h"
+
+typedef struct tomo_decoder tomo_decoder;
+
+/* folder: as downloaded. adapter: folder of a PEFT LoRA adapter, or NULL; applied beside the weights, or with
+ * `merge` added to copies of them. Weights stay mapped and are multiplied as stored. Immutable after opening.
+ */
+tomo_status tomo_decoder_open(const char *folder, const char *adapter, bool merge, tomo_decoder **decoder,
+                              tomo_error *err);
+void tomo_decoder_free(tomo_decoder *decoder);
+const tomo_decoder_config *tomo_decoder_get_config(const tomo_decoder *decoder);
+/* Bytes of the weights that a pass reads, as stored, and their number. */
+void tomo_decoder_weight_size(const tomo_decoder *decoder, int64_t *bytes, int64_t *parameters);
+
+/* Keys and values of the tokens so far. */
+typedef struct tomo_kv_cache tomo_kv_cache;
+tomo_status tomo_kv_cache_create(const tomo_decoder *decoder, int64_t capacity, tomo_kv_cache **cache,
+                                 tomo_error *err);
+void tomo_kv_cache_free(tomo_kv_cache *cache);
+int64_t tomo_kv_cache_length(const tomo_kv_cache *cache);
+int64_t tomo_kv_cache_capacity(const tomo_kv_cache *cache);
+/* Forgets the tokens from `length` on. */
+void tomo_kv_cache_truncate(tomo_kv_cache *cache, int64_t length);
+
+/* ids [count], each below V -> their embeddings [count, H]. */
+tomo_tensor *tomo_decoder_embed(const tomo_decoder *decoder, tomo_exec *exec, const int32_t *ids,
+                                int64_t count);
+
+/* embeddings [T, H] of the tokens that follow those in the cache, which has room for them -> hidden states
+ * after the final norm [T, H]; the cache grows by T. Shows (trace) hidden_states.0 (the embeddings),
+ * hidden_states.i (the output of layer i - 1; the last is after the final norm) and last_layer_output. */
+tomo_tensor *tomo_decoder_forward(const tomo_decoder *decoder, tomo_exec *exec, tomo_kv_cache *cache,
+                                  const tomo_tensor *embeddings);
+/* hidden [T, H] -> logits [T, V] */
+tomo_tensor *tomo_decoder_logits(const tomo_decoder *decoder, tomo_exec *exec, const tomo_tensor *hidden);
+
+/* tomo_decoder_forward in pieces that bound memory, then the logits [1, V] of the last token. */
+tomo_tensor *tomo_decoder_prefill(const tomo_decoder *decoder, tomo_exec *exec, tomo_kv_cache *cache,
+                                  const tomo_tensor *embeddings);
+
+#endif

@@ -1,0 +1,28 @@
+/* lora.h - a PEFT LoRA adapter on the linear layers of a decoder. */
+#ifndef TOMO_LANGUAGE_LORA_H
+#define TOMO_LANGUAGE_LORA_H
+
+#include "tensor/ops.h"
+#include "weights/adapter.h"
+
+/* One layer of a decoder; shapes in decoder.c. */
+typedef struct tomo_decoder_layer {
+    tomo_tensor input_norm;           /* [H] */
+    tomo_linear query, key, value;    /* H -> heads * head_dim, kv_heads * head_dim */
+    tomo_tensor query_norm, key_norm; /* [head_dim], or absent */
+    tomo_linear out;                  /* heads * head_dim -> H */
+    tomo_tensor post_norm;            /* [H] */
+    tomo_linear gate, up, down;       /* H -> M, H -> M, M -> H */
+} tomo_decoder_layer;
+
+/* Keeps an adapter's tensors alive. */
+typedef struct tomo_lora tomo_lora;
+
+/* Hangs every update of the adapter on the layer it names; with `merge`, adds it to a copy of the weight (in
+ * the weight's own type, as PEFT does) in the arena. A target that the decoder does not have, or of another
+ * shape, is refused by name. */
+tomo_status tomo_lora_apply(const char *folder, bool merge, tomo_decoder_layer *layers, int64_t count,
+                            tomo_arena *arena, tomo_lora **lora, tomo_error *err);
+void tomo_lora_free(tomo_lora *lora);
+
+#endif
