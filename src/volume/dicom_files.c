@@ -14,7 +14,7 @@ typedef struct folder_id {
 } folder_id;
 
 struct tomo_dicom_files {
-    const tomo_scan *scan;
+    const tomo_reader *reader;
     int64_t count, capacity;
     char **paths; /* of a folder */
     folder_id *seen;
@@ -42,16 +42,16 @@ void tomo_dicom_files_free(tomo_dicom_files *files) {
     free(files);
 }
 
-static tomo_status create(const tomo_scan *scan, tomo_dicom_files **files, tomo_error *err) {
+static tomo_status create(const tomo_reader *reader, tomo_dicom_files **files, tomo_error *err) {
     *files = calloc(1, sizeof **files);
-    if (*files == NULL) return tomo_fail_memory(err, scan->name, sizeof **files);
-    (*files)->scan = scan;
+    if (*files == NULL) return tomo_fail_memory(err, reader->name, sizeof **files);
+    (*files)->reader = reader;
     return TOMO_OK;
 }
 
-tomo_status tomo_dicom_files_memory(const tomo_scan *scan, const unsigned char *bytes, size_t size,
+tomo_status tomo_dicom_files_memory(const tomo_reader *reader, const unsigned char *bytes, size_t size,
                                     tomo_dicom_files **files, tomo_error *err) {
-    tomo_status status = create(scan, files, err);
+    tomo_status status = create(reader, files, err);
     if (status != TOMO_OK) return status;
     (*files)->bytes = bytes;
     (*files)->size = size;
@@ -61,22 +61,22 @@ tomo_status tomo_dicom_files_memory(const tomo_scan *scan, const unsigned char *
 
 /* ------------------------------------------------------------------ folders */
 
-static tomo_status too_many_files(const tomo_scan *scan, tomo_error *err) {
-    return tomo_fail(err, TOMO_E_LIMIT, "%s: more than %lld files; name a smaller folder", scan->name,
-                     (long long)scan->options.limits.files);
+static tomo_status too_many_files(const tomo_reader *reader, tomo_error *err) {
+    return tomo_fail(err, TOMO_E_LIMIT, "%s: more than %lld files; name a smaller folder", reader->name,
+                     (long long)reader->options.limits.files);
 }
 
 static tomo_status add_path(tomo_dicom_files *files, char *path, tomo_error *err) {
-    if (files->count >= files->scan->options.limits.files) {
+    if (files->count >= files->reader->options.limits.files) {
         free(path);
-        return too_many_files(files->scan, err);
+        return too_many_files(files->reader, err);
     }
     if (files->count == files->capacity) {
         int64_t capacity = files->capacity == 0 ? 256 : 2 * files->capacity;
         char **paths = realloc(files->paths, (size_t)capacity * sizeof *paths);
         if (paths == NULL) {
             free(path);
-            return tomo_fail_memory(err, files->scan->name, (size_t)capacity * sizeof *paths);
+            return tomo_fail_memory(err, files->reader->name, (size_t)capacity * sizeof *paths);
         }
         files->paths = paths;
         files->capacity = capacity;
@@ -95,7 +95,7 @@ static tomo_status remember(tomo_dicom_files *files, const struct stat *info, bo
     if (files->n_seen == files->seen_capacity) {
         size_t capacity = files->seen_capacity == 0 ? 64 : 2 * files->seen_capacity;
         folder_id *seen = realloc(files->seen, capacity * sizeof *seen);
-        if (seen == NULL) return tomo_fail_memory(err, files->scan->name, capacity * sizeof *seen);
+        if (seen == NULL) return tomo_fail_memory(err, files->reader->name, capacity * sizeof *seen);
         files->seen = seen;
         files->seen_capacity = capacity;
     }
@@ -124,13 +124,13 @@ static tomo_status visit(tomo_dicom_files *files, char *path, int64_t depth, tom
 }
 
 static tomo_status search(tomo_dicom_files *files, const char *folder, int64_t depth, tomo_error *err) {
-    if (depth > files->scan->options.limits.folder_depth) {
+    if (depth > files->reader->options.limits.folder_depth) {
         return tomo_fail(err, TOMO_E_LIMIT, "%s: folders nested deeper than %lld; name an inner one",
-                         files->scan->name, (long long)files->scan->options.limits.folder_depth);
+                         files->reader->name, (long long)files->reader->options.limits.folder_depth);
     }
     struct dirent **entries = NULL;
     int n = scandir(folder, &entries, NULL, by_name);
-    if (n < 0) return depth == 0 ? tomo_fail_errno(err, files->scan->name, "read the folder") : TOMO_OK;
+    if (n < 0) return depth == 0 ? tomo_fail_errno(err, files->reader->name, "read the folder") : TOMO_OK;
     tomo_status status = TOMO_OK;
     for (int i = 0; i < n; i++) {
         const char *name = entries[i]->d_name;
@@ -138,7 +138,7 @@ static tomo_status search(tomo_dicom_files *files, const char *folder, int64_t d
         if (wanted) {
             char *path = tomo_path_join(folder, name);
             status = path == NULL
-                         ? tomo_fail_memory(err, files->scan->name, strlen(folder) + strlen(name) + 2)
+                         ? tomo_fail_memory(err, files->reader->name, strlen(folder) + strlen(name) + 2)
                          : visit(files, path, depth, err);
         }
         free(entries[i]);
@@ -147,13 +147,13 @@ static tomo_status search(tomo_dicom_files *files, const char *folder, int64_t d
     return status;
 }
 
-tomo_status tomo_dicom_files_folder(const tomo_scan *scan, const char *path, tomo_dicom_files **files,
+tomo_status tomo_dicom_files_folder(const tomo_reader *reader, const char *path, tomo_dicom_files **files,
                                     tomo_error *err) {
-    tomo_status status = create(scan, files, err);
+    tomo_status status = create(reader, files, err);
     if (status != TOMO_OK) return status;
     struct stat info;
     bool known;
-    status = stat(path, &info) != 0 ? tomo_fail_errno(err, scan->name, "open")
+    status = stat(path, &info) != 0 ? tomo_fail_errno(err, reader->name, "open")
                                     : remember(*files, &info, &known, err);
     if (status == TOMO_OK) status = search(*files, path, 0, err);
     if (status != TOMO_OK) {
@@ -165,16 +165,16 @@ tomo_status tomo_dicom_files_folder(const tomo_scan *scan, const char *path, tom
 
 /* ------------------------------------------------------------------ zip */
 
-static tomo_status zip_refused(const tomo_scan *scan, zip_error_t *error, tomo_error *err) {
-    tomo_status status = tomo_fail(err, TOMO_E_FORMAT, "%s: the zip cannot be read: %s", scan->name,
+static tomo_status zip_refused(const tomo_reader *reader, zip_error_t *error, tomo_error *err) {
+    tomo_status status = tomo_fail(err, TOMO_E_FORMAT, "%s: the zip cannot be read: %s", reader->name,
                                    zip_error_strerror(error));
     zip_error_fini(error);
     return status;
 }
 
-tomo_status tomo_dicom_files_zip(const tomo_scan *scan, const unsigned char *bytes, size_t size,
+tomo_status tomo_dicom_files_zip(const tomo_reader *reader, const unsigned char *bytes, size_t size,
                                  tomo_dicom_files **files, tomo_error *err) {
-    tomo_status status = create(scan, files, err);
+    tomo_status status = create(reader, files, err);
     if (status != TOMO_OK) return status;
     zip_error_t error;
     zip_error_init(&error);
@@ -184,14 +184,14 @@ tomo_status tomo_dicom_files_zip(const tomo_scan *scan, const unsigned char *byt
         zip_source_free(source);
         tomo_dicom_files_free(*files);
         *files = NULL;
-        return zip_refused(scan, &error, err);
+        return zip_refused(reader, &error, err);
     }
     (*files)->zip = zip; /* owns the source */
     (*files)->count = zip_get_num_entries(zip, 0);
-    if ((*files)->count > scan->options.limits.files) {
+    if ((*files)->count > reader->options.limits.files) {
         tomo_dicom_files_free(*files);
         *files = NULL;
-        return too_many_files(scan, err);
+        return too_many_files(reader, err);
     }
     return TOMO_OK;
 }
@@ -201,7 +201,7 @@ tomo_status tomo_dicom_files_zip(const tomo_scan *scan, const unsigned char *byt
 
 static tomo_status read_entry(tomo_dicom_files *files, int64_t i, zip_file_t *entry, size_t size,
                               tomo_dicom_content *content, tomo_error *err) {
-    const char *name = files->scan->name;
+    const char *name = files->reader->name;
     unsigned char prefix[PREFIX], extra;
     zip_int64_t got = zip_fread(entry, prefix, size < PREFIX ? size : PREFIX);
     if (got < 0) return tomo_fail(err, TOMO_E_FORMAT, "%s: an entry of the zip is damaged", name);
@@ -211,9 +211,9 @@ static tomo_status read_entry(tomo_dicom_files *files, int64_t i, zip_file_t *en
         files->expanded +=
             (int64_t)size; /* no overflow: each below 2^62, and the sum before below the limit */
     }
-    if (files->expanded > files->scan->options.limits.expanded_bytes) {
+    if (files->expanded > files->reader->options.limits.expanded_bytes) {
         return tomo_fail(err, TOMO_E_LIMIT, "%s: the zip expands to over %lld bytes", name,
-                         (long long)files->scan->options.limits.expanded_bytes);
+                         (long long)files->reader->options.limits.expanded_bytes);
     }
     content->owned = malloc(size);
     if (content->owned == NULL) return tomo_fail_memory(err, name, size);
@@ -235,17 +235,17 @@ static tomo_status open_entry(tomo_dicom_files *files, int64_t i, tomo_dicom_con
     zip_stat_t info;
     zip_stat_init(&info);
     if (zip_stat_index(files->zip, (zip_uint64_t)i, 0, &info) != 0 || (info.valid & ZIP_STAT_SIZE) == 0) {
-        return tomo_fail(err, TOMO_E_FORMAT, "%s: entry %lld of the zip is damaged", files->scan->name,
+        return tomo_fail(err, TOMO_E_FORMAT, "%s: entry %lld of the zip is damaged", files->reader->name,
                          (long long)i);
     }
     if (info.size == 0) return TOMO_OK; /* folders, empty files */
     if (info.size > (zip_uint64_t)INT64_MAX / 2) {
-        return tomo_fail(err, TOMO_E_LIMIT, "%s: an entry of the zip is too large", files->scan->name);
+        return tomo_fail(err, TOMO_E_LIMIT, "%s: an entry of the zip is too large", files->reader->name);
     }
     zip_file_t *entry = zip_fopen_index(files->zip, (zip_uint64_t)i, 0);
     if (entry == NULL) {
         return tomo_fail(err, TOMO_E_UNSUPPORTED, "%s: entry %lld of the zip cannot be opened: %s",
-                         files->scan->name, (long long)i, zip_strerror(files->zip));
+                         files->reader->name, (long long)i, zip_strerror(files->zip));
     }
     tomo_status status = read_entry(files, i, entry, (size_t)info.size, content, err);
     (void)zip_fclose(entry);

@@ -11,12 +11,12 @@
 
 typedef struct tomo_dicom_files tomo_dicom_files;
 
-tomo_status tomo_dicom_files_folder(const tomo_scan *scan, const char *path, tomo_dicom_files **files,
+tomo_status tomo_dicom_files_folder(const tomo_reader *reader, const char *path, tomo_dicom_files **files,
                                     tomo_error *err);
 /* The bytes belong to the caller and outlive the list. */
-tomo_status tomo_dicom_files_zip(const tomo_scan *scan, const unsigned char *bytes, size_t size,
+tomo_status tomo_dicom_files_zip(const tomo_reader *reader, const unsigned char *bytes, size_t size,
                                  tomo_dicom_files **files, tomo_error *err);
-tomo_status tomo_dicom_files_memory(const tomo_scan *scan, const unsigned char *bytes, size_t size,
+tomo_status tomo_dicom_files_memory(const tomo_reader *reader, const unsigned char *bytes, size_t size,
                                     tomo_dicom_files **files, tomo_error *err);
 void tomo_dicom_files_free(tomo_dicom_files *files);
 

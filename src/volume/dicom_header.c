@@ -185,11 +185,11 @@ static void stack_frames(tomo_dicom_image *image) {
     }
 }
 
-static tomo_status read_frames(const tomo_scan *scan, tomo_gdcm *file, tomo_dicom_image *image,
+static tomo_status read_frames(const tomo_reader *reader, tomo_gdcm *file, tomo_dicom_image *image,
                                tomo_error *err) {
     const tomo_gdcm_set *root = tomo_gdcm_root(file);
     image->frames = calloc((size_t)image->stored_frames, sizeof *image->frames);
-    if (image->frames == NULL) return tomo_fail_memory(err, scan->name, (size_t)image->stored_frames);
+    if (image->frames == NULL) return tomo_fail_memory(err, reader->name, (size_t)image->stored_frames);
     image->n_frames = image->stored_frames;
     tomo_dicom_frame *first = &image->frames[0];
     *first = (tomo_dicom_frame){.pitch = image->columns,
@@ -286,17 +286,18 @@ static void check_encapsulated(const tomo_dicom_outline *o, tomo_dicom_image *im
     }
 }
 
-static void check_amount(const tomo_scan *scan, const tomo_dicom_outline *o, tomo_dicom_image *image) {
+static void check_amount(const tomo_reader *reader, const tomo_dicom_outline *o, tomo_dicom_image *image) {
     int64_t pixels = image->rows * image->columns, bytes = 0; /* each below 2^16 */
     if (image->stored_frames < 1) {
         tomo_dicom_image_refuse(image, TOMO_E_HEADER, "NumberOfFrames is %lld; at least 1 is wanted",
                                 (long long)image->stored_frames);
     } else if (__builtin_mul_overflow(pixels, image->stored_frames, &pixels) ||
-               pixels > scan->options.limits.voxels || image->stored_frames > scan->options.limits.files) {
+               pixels > reader->options.limits.voxels ||
+               image->stored_frames > reader->options.limits.files) {
         tomo_dicom_image_refuse(image, TOMO_E_LIMIT,
                                 "%lld frames of %lld x %lld pixels; at most %lld pixels are read",
                                 (long long)image->stored_frames, (long long)image->rows,
-                                (long long)image->columns, (long long)scan->options.limits.voxels);
+                                (long long)image->columns, (long long)reader->options.limits.voxels);
     } else if (o->encapsulated) {
         check_encapsulated(o, image);
     } else if (__builtin_mul_overflow(pixels, (int64_t)image->bits_allocated / 8, &bytes) ||
@@ -337,7 +338,7 @@ static void read_format(const tomo_gdcm_set *root, tomo_dicom_image *image) {
     }
 }
 
-tomo_status tomo_dicom_image_read(const tomo_scan *scan, const tomo_dicom_content *content,
+tomo_status tomo_dicom_image_read(const tomo_reader *reader, const tomo_dicom_content *content,
                                   const tomo_dicom_outline *outline, tomo_dicom_image *image,
                                   tomo_error *err) {
     *image = (tomo_dicom_image){.thickness = 1};
@@ -346,7 +347,7 @@ tomo_status tomo_dicom_image_read(const tomo_scan *scan, const tomo_dicom_conten
     if (image->problem != TOMO_OK) return TOMO_OK; /* GDCM does not parse what it does not know */
     tomo_gdcm *file = tomo_gdcm_parse(content->data, content->size, false);
     if (file == NULL)
-        return tomo_fail(err, TOMO_E_FORMAT, "%s: GDCM cannot parse the DICOM data set", scan->name);
+        return tomo_fail(err, TOMO_E_FORMAT, "%s: GDCM cannot parse the DICOM data set", reader->name);
     const tomo_gdcm_set *root = tomo_gdcm_root(file);
     image->encapsulated = outline->encapsulated;
     get_text(root, 0x0020, 0x000E, image->series_uid, sizeof image->series_uid);
@@ -358,9 +359,9 @@ tomo_status tomo_dicom_image_read(const tomo_scan *scan, const tomo_dicom_conten
     get_text(root, 0x0008, 0x0008, type, sizeof type);
     image->is_mosaic = strstr(type, "MOSAIC") != NULL;
     read_format(root, image);
-    if (image->problem == TOMO_OK) check_amount(scan, outline, image);
+    if (image->problem == TOMO_OK) check_amount(reader, outline, image);
     tomo_status status = TOMO_OK;
-    if (image->problem == TOMO_OK) status = read_frames(scan, file, image, err);
+    if (image->problem == TOMO_OK) status = read_frames(reader, file, image, err);
     if (status == TOMO_OK && image->problem == TOMO_OK && image->is_mosaic)
         tomo_dicom_mosaic_split(root, image);
     tomo_gdcm_free(file);

@@ -37,7 +37,7 @@ typedef struct tomo_dicom_image {
 
 /* Reads the header of content that passed the walk. *image is freed by tomo_dicom_image_close even after a
  * failure. Only a lack of memory and what GDCM cannot parse fail here; the rest is noted as `problem`. */
-tomo_status tomo_dicom_image_read(const tomo_scan *scan, const tomo_dicom_content *content,
+tomo_status tomo_dicom_image_read(const tomo_reader *reader, const tomo_dicom_content *content,
                                   const tomo_dicom_outline *outline, tomo_dicom_image *image,
                                   tomo_error *err);
 void tomo_dicom_image_close(tomo_dicom_image *image);

@@ -20,8 +20,8 @@ typedef struct grid {
     double gap;         /* mm on the normal */
 } grid;
 
-static tomo_status refuse(const tomo_scan *scan, const tomo_dicom_image *image, tomo_error *err) {
-    return tomo_fail(err, image->problem, "%s: %s", scan->name,
+static tomo_status refuse(const tomo_reader *reader, const tomo_dicom_image *image, tomo_error *err) {
+    return tomo_fail(err, image->problem, "%s: %s", reader->name,
                      image->message == NULL ? "the image cannot be read" : image->message);
 }
 
@@ -50,7 +50,7 @@ static void warn_tilt(tomo_volume *volume, const double step[3], const double no
 }
 
 /* Looks for gaps; the volume gets as many slices as the smallest gap asks for. */
-static tomo_status check_gaps(tomo_scan *scan, const tomo_dicom_group *group, grid *g, tomo_error *err) {
+static tomo_status check_gaps(tomo_reader *reader, const tomo_dicom_group *group, grid *g, tomo_error *err) {
     int64_t n = group->n_slices;
     double smallest = INFINITY, largest = 0, whole = group->slices[n - 1].along - group->slices[0].along;
     for (int64_t s = 1; s < n; s++) {
@@ -62,21 +62,21 @@ static tomo_status check_gaps(tomo_scan *scan, const tomo_dicom_group *group, gr
     g->uneven = largest - smallest > GAP_TOLERANCE * smallest;
     if (!g->uneven) return TOMO_OK;
     double wanted = rint(whole / smallest) + 1;
-    if (wanted > (double)scan->options.limits.slices) {
+    if (wanted > (double)reader->options.limits.slices) {
         return tomo_fail(err, TOMO_E_LIMIT,
                          "%s: gaps from %.4g to %.4g mm would need %.0f slices; at most %lld are made",
-                         scan->name, smallest, largest, wanted, (long long)scan->options.limits.slices);
+                         reader->name, smallest, largest, wanted, (long long)reader->options.limits.slices);
     }
     g->count[2] = (int64_t)wanted;
-    tomo_volume_warn(scan->volume, "W_NONUNIFORM_SPACING",
+    tomo_volume_warn(reader->volume, "W_NONUNIFORM_SPACING",
                      "gaps from %.4g to %.4g mm: %lld slices were resampled to %lld with %.4g mm", smallest,
                      largest, (long long)n, (long long)g->count[2], smallest);
     return TOMO_OK;
 }
 
 /* Fills the affine's column of the slices: the way from one slice to the next. */
-static tomo_status step_along(tomo_scan *scan, const tomo_dicom_study *study, const tomo_dicom_group *group,
-                              grid *g, tomo_error *err) {
+static tomo_status step_along(tomo_reader *reader, const tomo_dicom_study *study,
+                              const tomo_dicom_group *group, grid *g, tomo_error *err) {
     int64_t n = group->n_slices;
     const tomo_dicom_frame *first = tomo_dicom_slice_frame(study, &group->slices[0]);
     const tomo_dicom_frame *last = tomo_dicom_slice_frame(study, &group->slices[n - 1]);
@@ -87,26 +87,26 @@ static tomo_status step_along(tomo_scan *scan, const tomo_dicom_study *study, co
         double length = n == 1 ? study->images[group->slices[0].image].thickness : 1;
         for (int i = 0; i < 3; i++) step[i] = normal[i] * length;
     } else {
-        tomo_status status = check_gaps(scan, group, g, err);
+        tomo_status status = check_gaps(reader, group, g, err);
         if (status != TOMO_OK) return status;
         double mean = (group->slices[n - 1].along - group->slices[0].along) / (double)(n - 1);
         double shrink = g->uneven ? g->gap / mean : 1;
         for (int i = 0; i < 3; i++)
             step[i] = (last->position[i] - first->position[i]) / (double)(n - 1) * shrink;
-        warn_tilt(scan->volume, step, normal);
+        warn_tilt(reader->volume, step, normal);
     }
     for (int i = 0; i < 3; i++) g->affine.m[i][2] = step[i];
     return TOMO_OK;
 }
 
-static tomo_status make_grid(tomo_scan *scan, const tomo_dicom_study *study, const tomo_dicom_group *group,
-                             grid *g, tomo_error *err) {
+static tomo_status make_grid(tomo_reader *reader, const tomo_dicom_study *study,
+                             const tomo_dicom_group *group, grid *g, tomo_error *err) {
     const tomo_dicom_image *image = &study->images[group->slices[0].image];
     const tomo_dicom_frame *first = tomo_dicom_slice_frame(study, &group->slices[0]);
     *g = (grid){.count = {image->columns, image->rows, group->n_slices}, .affine = tomo_affine_identity()};
-    if (group->n_slices > scan->options.limits.slices) {
-        return tomo_fail(err, TOMO_E_LIMIT, "%s: %lld slices; at most %lld are read", scan->name,
-                         (long long)group->n_slices, (long long)scan->options.limits.slices);
+    if (group->n_slices > reader->options.limits.slices) {
+        return tomo_fail(err, TOMO_E_LIMIT, "%s: %lld slices; at most %lld are read", reader->name,
+                         (long long)group->n_slices, (long long)reader->options.limits.slices);
     }
     for (int i = 0; i < 3; i++) {
         g->affine.m[i][0] = first->along_row[i] * first->column_spacing;
@@ -115,10 +115,10 @@ static tomo_status make_grid(tomo_scan *scan, const tomo_dicom_study *study, con
     }
     if (!first->placed) {
         tomo_volume_warn(
-            scan->volume, "W_NO_ORIENTATION",
+            reader->volume, "W_NO_ORIENTATION",
             "the slices have no position and orientation; columns are taken as Left, rows as Posterior");
     }
-    tomo_status status = step_along(scan, study, group, g, err);
+    tomo_status status = step_along(reader, study, group, g, err);
     tomo_affine_flip_lps(&g->affine);
     return status;
 }
@@ -141,7 +141,7 @@ static void close_pixels(pixels *p) {
     *p = (pixels){0};
 }
 
-static tomo_status decode(const tomo_scan *scan, const tomo_dicom_image *image, size_t count, pixels *p,
+static tomo_status decode(const tomo_reader *reader, const tomo_dicom_image *image, size_t count, pixels *p,
                           tomo_error *err) {
     tomo_gdcm_pixels out = {.columns = (unsigned)image->stored_columns,
                             .rows = (unsigned)image->stored_rows,
@@ -152,7 +152,7 @@ static tomo_status decode(const tomo_scan *scan, const tomo_dicom_image *image, 
                           : tomo_gdcm_decode(p->content.data, p->content.size, count * 4, &out);
     if (!decoded) {
         return tomo_fail(err, TOMO_E_DECODE,
-                         "%s: the compressed pixels (transfer syntax %s) cannot be decoded", scan->name,
+                         "%s: the compressed pixels (transfer syntax %s) cannot be decoded", reader->name,
                          image->syntax);
     }
     p->decoded = out.bytes;
@@ -163,37 +163,38 @@ static tomo_status decode(const tomo_scan *scan, const tomo_dicom_image *image, 
                 out.frames == (uint64_t)image->stored_frames && out.size >= count * p->element;
     if (fits) return TOMO_OK;
     return tomo_fail(err, TOMO_E_DECODE, "%s: the compressed pixels are not what the DICOM header says",
-                     scan->name);
+                     reader->name);
 }
 
-static tomo_status open_native(const tomo_scan *scan, const tomo_dicom_image *image, size_t count, pixels *p,
-                               tomo_error *err) {
+static tomo_status open_native(const tomo_reader *reader, const tomo_dicom_image *image, size_t count,
+                               pixels *p, tomo_error *err) {
     const char *bytes;
     size_t size = 0;
     p->element = (size_t)image->bits_allocated / 8;
     p->file = tomo_gdcm_parse(p->content.data, p->content.size, true);
     bool found = p->file != NULL && tomo_gdcm_value(tomo_gdcm_root(p->file), 0x7FE0, 0x0010, &bytes, &size);
     if (!found || size < count * p->element) {
-        return tomo_fail(err, TOMO_E_TRUNCATED, "%s: the pixel data end early", scan->name);
+        return tomo_fail(err, TOMO_E_TRUNCATED, "%s: the pixel data end early", reader->name);
     }
     p->data = (const unsigned char *)bytes;
     return TOMO_OK;
 }
 
-static tomo_status open_pixels(const tomo_scan *scan, tomo_dicom_files *files, const tomo_dicom_image *image,
-                               pixels *p, tomo_error *err) {
+static tomo_status open_pixels(const tomo_reader *reader, tomo_dicom_files *files,
+                               const tomo_dicom_image *image, pixels *p, tomo_error *err) {
     *p = (pixels){0};
     tomo_status status = tomo_dicom_content_open(files, image->file, &p->content, err);
     if (status != TOMO_OK) return status;
     if (p->content.data == NULL)
-        return tomo_fail(err, TOMO_E_IO, "%s: a file changed while it was read", scan->name);
+        return tomo_fail(err, TOMO_E_IO, "%s: a file changed while it was read", reader->name);
     tomo_dicom_outline outline; /* the file may have changed since its header was read: walk it again */
-    status = tomo_dicom_walk(scan->name, p->content.data, p->content.size,
-                             scan->options.limits.expanded_bytes, &outline, err);
+    status = tomo_dicom_walk(reader->name, p->content.data, p->content.size,
+                             reader->options.limits.expanded_bytes, &outline, err);
     if (status != TOMO_OK) return status;
     size_t count =
         (size_t)(image->stored_rows * image->stored_columns * image->stored_frames); /* limited before */
-    return image->encapsulated ? decode(scan, image, count, p, err) : open_native(scan, image, count, p, err);
+    return image->encapsulated ? decode(reader, image, count, p, err)
+                               : open_native(reader, image, count, p, err);
 }
 
 /* Stored bits to a number: what lies above BitsStored is not part of it. */
@@ -241,22 +242,23 @@ static int by_image(const void *a, const void *b, void *context) {
 }
 
 /* Decodes each image once, whatever the order of its slices in the volume. */
-static tomo_status decode_all(const tomo_scan *scan, tomo_dicom_files *files, const tomo_dicom_study *study,
-                              const tomo_dicom_group *group, const target *t, tomo_error *err) {
+static tomo_status decode_all(const tomo_reader *reader, tomo_dicom_files *files,
+                              const tomo_dicom_study *study, const tomo_dicom_group *group, const target *t,
+                              tomo_error *err) {
     int64_t n = group->n_slices, open = -1;
     int64_t *order = malloc((size_t)n * sizeof *order);
-    if (order == NULL) return tomo_fail_memory(err, scan->name, (size_t)n * sizeof *order);
+    if (order == NULL) return tomo_fail_memory(err, reader->name, (size_t)n * sizeof *order);
     for (int64_t s = 0; s < n; s++) order[s] = s;
     qsort_r(order, (size_t)n, sizeof *order, by_image, group->slices);
     pixels p = {0};
     tomo_status status = TOMO_OK;
     for (int64_t i = 0; i < n && status == TOMO_OK; i++) {
         const tomo_dicom_slice *slice = &group->slices[order[i]];
-        status = tomo_progress(scan->options.hooks, "decoding slices", i, n, err);
+        status = tomo_progress(reader->options.hooks, "decoding slices", i, n, err);
         if (status == TOMO_OK && slice->image != open) {
             close_pixels(&p);
             open = slice->image;
-            status = open_pixels(scan, files, &study->images[open], &p, err);
+            status = open_pixels(reader, files, &study->images[open], &p, err);
         }
         if (status == TOMO_OK) {
             convert_slice(&study->images[open], tomo_dicom_slice_frame(study, slice), &p,
@@ -288,20 +290,20 @@ static void resample_slices(const tomo_dicom_group *group, const grid *g, const 
     }
 }
 
-static tomo_status fill(tomo_scan *scan, tomo_dicom_files *files, const tomo_dicom_study *study,
+static tomo_status fill(tomo_reader *reader, tomo_dicom_files *files, const tomo_dicom_study *study,
                         const tomo_dicom_group *group, const grid *g, const tomo_placement *place,
                         tomo_error *err) {
-    target voxels = {scan->volume->voxels + place->base, place->stride[0], place->stride[1],
+    target voxels = {reader->volume->voxels + place->base, place->stride[0], place->stride[1],
                      place->stride[2]};
-    if (!g->uneven) return decode_all(scan, files, study, group, &voxels, err);
+    if (!g->uneven) return decode_all(reader, files, study, group, &voxels, err);
     size_t slice = (size_t)(g->count[0] * g->count[1]), bytes = 0;
     if (!tomo_size_mul(slice * sizeof(float), (size_t)group->n_slices, &bytes)) {
-        return tomo_fail(err, TOMO_E_LIMIT, "%s: too many voxels", scan->name);
+        return tomo_fail(err, TOMO_E_LIMIT, "%s: too many voxels", reader->name);
     }
     float *stack = malloc(bytes);
-    if (stack == NULL) return tomo_fail_memory(err, scan->name, bytes);
+    if (stack == NULL) return tomo_fail_memory(err, reader->name, bytes);
     target flat = {stack, 1, (ptrdiff_t)g->count[0], (ptrdiff_t)slice};
-    tomo_status status = decode_all(scan, files, study, group, &flat, err);
+    tomo_status status = decode_all(reader, files, study, group, &flat, err);
     if (status == TOMO_OK) resample_slices(group, g, stack, &voxels);
     free(stack);
     return status;
@@ -321,76 +323,76 @@ static bool one_rescale(const tomo_dicom_study *study, const tomo_dicom_group *g
     return same;
 }
 
-static void note_series(tomo_scan *scan, tomo_dicom_files *files, const tomo_dicom_study *study,
+static void note_series(tomo_reader *reader, tomo_dicom_files *files, const tomo_dicom_study *study,
                         int64_t chosen, const char *why) {
     const tomo_dicom_group *group = &study->groups[chosen];
     const tomo_dicom_image *image = &study->images[group->slices[0].image];
     const tomo_dicom_frame *first = tomo_dicom_slice_frame(study, &group->slices[0]);
     bool rescaled, same = one_rescale(study, group, &rescaled);
-    tomo_scan_note(scan, "kind", "DICOM");
-    tomo_scan_note(scan, "container", tomo_dicom_files_kind(files));
-    tomo_scan_note(scan, "modality", image->modality);
-    tomo_scan_note(scan, "transfer_syntax", image->syntax);
-    tomo_scan_note(scan, "ordered_by",
-                   first->placed ? "ImagePositionPatient on the slice normal" : "InstanceNumber and frame");
-    tomo_scan_note_number(scan, "bits_stored", image->bits_stored);
-    (void)cJSON_AddBoolToObject(scan->volume->record, "mosaic", image->is_mosaic);
+    tomo_reader_note(reader, "kind", "DICOM");
+    tomo_reader_note(reader, "container", tomo_dicom_files_kind(files));
+    tomo_reader_note(reader, "modality", image->modality);
+    tomo_reader_note(reader, "transfer_syntax", image->syntax);
+    tomo_reader_note(reader, "ordered_by",
+                     first->placed ? "ImagePositionPatient on the slice normal" : "InstanceNumber and frame");
+    tomo_reader_note_number(reader, "bits_stored", image->bits_stored);
+    (void)cJSON_AddBoolToObject(reader->volume->record, "mosaic", image->is_mosaic);
     if (rescaled && same) {
-        tomo_scan_note_number(scan, "rescale_slope", first->slope);
-        tomo_scan_note_number(scan, "rescale_intercept", first->intercept);
+        tomo_reader_note_number(reader, "rescale_slope", first->slope);
+        tomo_reader_note_number(reader, "rescale_intercept", first->intercept);
     } else if (!same) {
-        tomo_scan_note(scan, "rescale", "differs from slice to slice");
+        tomo_reader_note(reader, "rescale", "differs from slice to slice");
     }
-    (void)cJSON_AddItemToObject(scan->volume->record, "series",
-                                tomo_dicom_study_list(scan, study, chosen, why));
-    if (rescaled && strcmp(image->modality, "CT") == 0) scan->volume->intensity = TOMO_INTENSITY_HU;
+    (void)cJSON_AddItemToObject(reader->volume->record, "series",
+                                tomo_dicom_study_list(reader, study, chosen, why));
+    if (rescaled && strcmp(image->modality, "CT") == 0) reader->volume->intensity = TOMO_INTENSITY_HU;
 }
 
 /* ------------------------------------------------------------------ entry points */
 
-static tomo_status read_group(tomo_scan *scan, tomo_dicom_files *files, tomo_dicom_study *study,
+static tomo_status read_group(tomo_reader *reader, tomo_dicom_files *files, tomo_dicom_study *study,
                               int64_t chosen, const char *why, tomo_error *err) {
     tomo_dicom_group *group = &study->groups[chosen];
     for (int64_t s = 0; s < group->n_slices; s++) {
         const tomo_dicom_image *image = &study->images[group->slices[s].image];
-        if (image->problem != TOMO_OK) return refuse(scan, image, err);
+        if (image->problem != TOMO_OK) return refuse(reader, image, err);
     }
-    if (study->n_groups > 1 && scan->options.series == NULL) {
+    if (study->n_groups > 1 && reader->options.series == NULL) {
         tomo_volume_warn(
-            scan->volume, "W_OTHER_SERIES",
+            reader->volume, "W_OTHER_SERIES",
             "%lld other series, sizes or orientations were left out; the one with most slices is read",
             (long long)study->n_groups - 1);
     }
-    note_series(scan, files, study, chosen, why);
-    tomo_dicom_group_order(scan->volume, study, group);
+    note_series(reader, files, study, chosen, why);
+    tomo_dicom_group_order(reader->volume, study, group);
     grid g;
     tomo_placement place;
-    tomo_status status = make_grid(scan, study, group, &g, err);
-    if (status == TOMO_OK) status = tomo_scan_check_size(scan, g.count, 1, INT64_MAX, err);
-    if (status == TOMO_OK) status = tomo_scan_place(scan, g.count, &g.affine, &place, err);
-    return status == TOMO_OK ? fill(scan, files, study, group, &g, &place, err) : status;
+    tomo_status status = make_grid(reader, study, group, &g, err);
+    if (status == TOMO_OK) status = tomo_reader_check_size(reader, g.count, 1, INT64_MAX, err);
+    if (status == TOMO_OK) status = tomo_reader_place(reader, g.count, &g.affine, &place, err);
+    return status == TOMO_OK ? fill(reader, files, study, group, &g, &place, err) : status;
 }
 
-tomo_status tomo_dicom_read(tomo_scan *scan, tomo_dicom_files *files, tomo_error *err) {
+tomo_status tomo_dicom_read(tomo_reader *reader, tomo_dicom_files *files, tomo_error *err) {
     tomo_dicom_study study;
     int64_t chosen = 0;
     const char *why = "";
-    tomo_status status = tomo_dicom_study_read(scan, files, &study, err);
-    if (status == TOMO_OK) status = tomo_dicom_study_choose(scan, &study, &chosen, &why, err);
-    if (status == TOMO_OK) status = read_group(scan, files, &study, chosen, why, err);
+    tomo_status status = tomo_dicom_study_read(reader, files, &study, err);
+    if (status == TOMO_OK) status = tomo_dicom_study_choose(reader, &study, &chosen, &why, err);
+    if (status == TOMO_OK) status = read_group(reader, files, &study, chosen, why, err);
     tomo_dicom_study_close(&study);
     return status;
 }
 
-tomo_status tomo_dicom_list(tomo_scan *scan, tomo_dicom_files *files, cJSON **list, tomo_error *err) {
+tomo_status tomo_dicom_list(tomo_reader *reader, tomo_dicom_files *files, cJSON **list, tomo_error *err) {
     tomo_dicom_study study;
     int64_t chosen = 0;
     const char *why = "";
-    tomo_status status = tomo_dicom_study_read(scan, files, &study, err);
-    if (status == TOMO_OK) status = tomo_dicom_study_choose(scan, &study, &chosen, &why, err);
+    tomo_status status = tomo_dicom_study_read(reader, files, &study, err);
+    if (status == TOMO_OK) status = tomo_dicom_study_choose(reader, &study, &chosen, &why, err);
     if (status == TOMO_OK) {
-        *list = tomo_dicom_study_list(scan, &study, chosen, why);
-        if (*list == NULL) status = tomo_fail_memory(err, scan->name, 4096);
+        *list = tomo_dicom_study_list(reader, &study, chosen, why);
+        if (*list == NULL) status = tomo_fail_memory(err, reader->name, 4096);
     }
     tomo_dicom_study_close(&study);
     return status;

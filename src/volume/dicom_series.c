@@ -19,31 +19,32 @@ void tomo_dicom_study_close(tomo_dicom_study *study) {
 
 /* ------------------------------------------------------------------ headers */
 
-static tomo_status add_image(const tomo_scan *scan, tomo_dicom_study *study,
+static tomo_status add_image(const tomo_reader *reader, tomo_dicom_study *study,
                              const tomo_dicom_content *content, const tomo_dicom_outline *outline,
                              int64_t file, tomo_error *err) {
     if (study->n_images == study->image_capacity) {
         int64_t capacity = study->image_capacity == 0 ? 64 : 2 * study->image_capacity;
         tomo_dicom_image *images = realloc(study->images, (size_t)capacity * sizeof *images);
-        if (images == NULL) return tomo_fail_memory(err, scan->name, (size_t)capacity * sizeof *images);
+        if (images == NULL) return tomo_fail_memory(err, reader->name, (size_t)capacity * sizeof *images);
         study->images = images;
         study->image_capacity = capacity;
     }
     tomo_dicom_image *image = &study->images[study->n_images++];
-    tomo_status status = tomo_dicom_image_read(scan, content, outline, image, err);
+    tomo_status status = tomo_dicom_image_read(reader, content, outline, image, err);
     image->file = file;
     return status;
 }
 
-static tomo_status read_file(const tomo_scan *scan, tomo_dicom_files *files, int64_t i,
+static tomo_status read_file(const tomo_reader *reader, tomo_dicom_files *files, int64_t i,
                              tomo_dicom_study *study, tomo_error *err) {
     tomo_dicom_content content;
     tomo_dicom_outline outline;
     tomo_status status = tomo_dicom_content_open(files, i, &content, err);
     if (status != TOMO_OK || content.data == NULL) return status;
-    status = tomo_dicom_walk(scan->name, content.data, content.size, scan->options.limits.expanded_bytes,
+    status = tomo_dicom_walk(reader->name, content.data, content.size, reader->options.limits.expanded_bytes,
                              &outline, err);
-    if (status == TOMO_OK && outline.has_pixels) status = add_image(scan, study, &content, &outline, i, err);
+    if (status == TOMO_OK && outline.has_pixels)
+        status = add_image(reader, study, &content, &outline, i, err);
     if (status == TOMO_OK && !outline.has_pixels) study->n_others++;
     tomo_dicom_content_close(&content);
     return status;
@@ -66,12 +67,12 @@ static bool belongs(const tomo_dicom_study *study, const tomo_dicom_group *group
            same_direction(other->along_row, frame->along_row) && same_direction(other->down, frame->down);
 }
 
-static tomo_status add_slice(const tomo_scan *scan, tomo_dicom_group *group, tomo_dicom_slice slice,
+static tomo_status add_slice(const tomo_reader *reader, tomo_dicom_group *group, tomo_dicom_slice slice,
                              tomo_error *err) {
     if (group->n_slices == group->capacity) {
         int64_t capacity = group->capacity == 0 ? 16 : 2 * group->capacity;
         tomo_dicom_slice *slices = realloc(group->slices, (size_t)capacity * sizeof *slices);
-        if (slices == NULL) return tomo_fail_memory(err, scan->name, (size_t)capacity * sizeof *slices);
+        if (slices == NULL) return tomo_fail_memory(err, reader->name, (size_t)capacity * sizeof *slices);
         group->slices = slices;
         group->capacity = capacity;
     }
@@ -80,7 +81,7 @@ static tomo_status add_slice(const tomo_scan *scan, tomo_dicom_group *group, tom
 }
 
 /* Puts a slice (frame NULL: an unreadable image) into its group, which is made when there is none. */
-static tomo_status sort_in(const tomo_scan *scan, tomo_dicom_study *study, int64_t image, int64_t index,
+static tomo_status sort_in(const tomo_reader *reader, tomo_dicom_study *study, int64_t image, int64_t index,
                            tomo_error *err) {
     const tomo_dicom_image *i = &study->images[image];
     const tomo_dicom_frame *frame = i->n_frames > 0 ? &i->frames[index] : NULL;
@@ -90,16 +91,16 @@ static tomo_status sort_in(const tomo_scan *scan, tomo_dicom_study *study, int64
         if (study->n_groups == GROUPS_MOST) {
             return tomo_fail(err, TOMO_E_LIMIT,
                              "%s: more than %d series, sizes or orientations; name a smaller folder",
-                             scan->name, GROUPS_MOST);
+                             reader->name, GROUPS_MOST);
         }
         if (study->groups == NULL) study->groups = calloc(GROUPS_MOST, sizeof *study->groups);
         if (study->groups == NULL)
-            return tomo_fail_memory(err, scan->name, GROUPS_MOST * sizeof *study->groups);
+            return tomo_fail_memory(err, reader->name, GROUPS_MOST * sizeof *study->groups);
         g = study->n_groups++;
         study->groups[g].readable = true;
     }
     study->groups[g].readable = study->groups[g].readable && i->problem == TOMO_OK;
-    return add_slice(scan, &study->groups[g], (tomo_dicom_slice){image, index, 0}, err);
+    return add_slice(reader, &study->groups[g], (tomo_dicom_slice){image, index, 0}, err);
 }
 
 static int compare_numbers(int64_t a, int64_t b) {
@@ -118,32 +119,32 @@ static int by_series(const void *a, const void *b, void *context) {
     return order != 0 ? order : compare_numbers(p->slices[0].image, q->slices[0].image);
 }
 
-static tomo_status no_image(const tomo_scan *scan, const tomo_dicom_files *files,
+static tomo_status no_image(const tomo_reader *reader, const tomo_dicom_files *files,
                             const tomo_dicom_study *study, tomo_error *err) {
     if (strcmp(tomo_dicom_files_kind(files), "file") == 0) {
         return tomo_fail(err, TOMO_E_NO_IMAGE, "%s: a DICOM file without an image (a report or a plan)",
-                         scan->name);
+                         reader->name);
     }
     return tomo_fail(err, TOMO_E_NO_IMAGE,
-                     "%s: no DICOM image among %lld files (%lld DICOM files without one)", scan->name,
+                     "%s: no DICOM image among %lld files (%lld DICOM files without one)", reader->name,
                      (long long)tomo_dicom_files_count(files), (long long)study->n_others);
 }
 
-tomo_status tomo_dicom_study_read(const tomo_scan *scan, tomo_dicom_files *files, tomo_dicom_study *study,
+tomo_status tomo_dicom_study_read(const tomo_reader *reader, tomo_dicom_files *files, tomo_dicom_study *study,
                                   tomo_error *err) {
     *study = (tomo_dicom_study){0};
     int64_t n = tomo_dicom_files_count(files);
     tomo_status status = TOMO_OK;
     for (int64_t i = 0; i < n && status == TOMO_OK; i++) {
-        status = tomo_progress(scan->options.hooks, "reading headers", i, n, err);
-        if (status == TOMO_OK) status = read_file(scan, files, i, study, err);
+        status = tomo_progress(reader->options.hooks, "reading headers", i, n, err);
+        if (status == TOMO_OK) status = read_file(reader, files, i, study, err);
     }
     for (int64_t i = 0; i < study->n_images && status == TOMO_OK; i++) {
         int64_t frames = study->images[i].n_frames > 0 ? study->images[i].n_frames : 1;
-        for (int64_t f = 0; f < frames && status == TOMO_OK; f++) status = sort_in(scan, study, i, f, err);
+        for (int64_t f = 0; f < frames && status == TOMO_OK; f++) status = sort_in(reader, study, i, f, err);
     }
     if (status != TOMO_OK) return status;
-    if (study->n_groups == 0) return no_image(scan, files, study, err);
+    if (study->n_groups == 0) return no_image(reader, files, study, err);
     qsort_r(study->groups, (size_t)study->n_groups, sizeof *study->groups, by_series, study);
     return TOMO_OK;
 }
@@ -161,9 +162,9 @@ static bool is_asked_for(const tomo_dicom_study *study, int64_t g, const char *s
     return strcmp(series, number) == 0 || (series[0] != '\0' && strcmp(series, image->series_uid) == 0);
 }
 
-tomo_status tomo_dicom_study_choose(const tomo_scan *scan, const tomo_dicom_study *study, int64_t *group,
+tomo_status tomo_dicom_study_choose(const tomo_reader *reader, const tomo_dicom_study *study, int64_t *group,
                                     const char **why, tomo_error *err) {
-    const char *series = scan->options.series;
+    const char *series = reader->options.series;
     int64_t best = -1;
     for (int64_t g = 0; g < study->n_groups; g++) {
         const tomo_dicom_group *a = &study->groups[g], *b = best < 0 ? NULL : &study->groups[best];
@@ -174,14 +175,14 @@ tomo_status tomo_dicom_study_choose(const tomo_scan *scan, const tomo_dicom_stud
     if (best < 0) {
         return tomo_fail(err, TOMO_E_USAGE,
                          "%s: the series that was asked for is not there; there are %lld, #1 to #%lld",
-                         scan->name, (long long)study->n_groups, (long long)study->n_groups);
+                         reader->name, (long long)study->n_groups, (long long)study->n_groups);
     }
     *group = best;
     *why = study->n_groups == 1 ? "the only series" : series != NULL ? "asked for" : "most slices";
     return TOMO_OK;
 }
 
-static cJSON *describe(const tomo_scan *scan, const tomo_dicom_study *study, int64_t g) {
+static cJSON *describe(const tomo_reader *reader, const tomo_dicom_study *study, int64_t g) {
     const tomo_dicom_group *group = &study->groups[g];
     const tomo_dicom_image *image = &study->images[group->slices[0].image];
     char name[32];
@@ -196,18 +197,18 @@ static cJSON *describe(const tomo_scan *scan, const tomo_dicom_study *study, int
     (void)cJSON_AddItemToArray(size, cJSON_CreateNumber((double)image->columns));
     (void)cJSON_AddItemToArray(size, cJSON_CreateNumber((double)image->rows));
     (void)cJSON_AddBoolToObject(entry, "readable", group->readable);
-    if (scan->options.log_phi) {
+    if (reader->options.log_phi) {
         (void)cJSON_AddStringToObject(entry, "uid", image->series_uid);
         (void)cJSON_AddStringToObject(entry, "description", image->description);
     }
     return entry;
 }
 
-cJSON *tomo_dicom_study_list(const tomo_scan *scan, const tomo_dicom_study *study, int64_t chosen,
+cJSON *tomo_dicom_study_list(const tomo_reader *reader, const tomo_dicom_study *study, int64_t chosen,
                              const char *why) {
     cJSON *list = cJSON_CreateArray();
     for (int64_t g = 0; list != NULL && g < study->n_groups; g++) {
-        cJSON *entry = describe(scan, study, g);
+        cJSON *entry = describe(reader, study, g);
         (void)cJSON_AddBoolToObject(entry, "chosen", g == chosen);
         if (g == chosen) (void)cJSON_AddStringToObject(entry, "why", why);
         if (!cJSON_AddItemToArray(list, entry)) {

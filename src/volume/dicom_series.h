@@ -30,15 +30,15 @@ typedef struct tomo_dicom_study {
 
 /* Reads all headers. A damaged DICOM file is an error: leaving out a slice in silence would change the
  * volume. No image at all: TOMO_E_NO_IMAGE. *study is closed by the caller even after a failure. */
-tomo_status tomo_dicom_study_read(const tomo_scan *scan, tomo_dicom_files *files, tomo_dicom_study *study,
+tomo_status tomo_dicom_study_read(const tomo_reader *reader, tomo_dicom_files *files, tomo_dicom_study *study,
                                   tomo_error *err);
 void tomo_dicom_study_close(tomo_dicom_study *study);
 
 /* The group that options.series names, else the one with most slices; *why tells. */
-tomo_status tomo_dicom_study_choose(const tomo_scan *scan, const tomo_dicom_study *study, int64_t *group,
+tomo_status tomo_dicom_study_choose(const tomo_reader *reader, const tomo_dicom_study *study, int64_t *group,
                                     const char **why, tomo_error *err);
 /* What tomo_volume_list_series returns. */
-cJSON *tomo_dicom_study_list(const tomo_scan *scan, const tomo_dicom_study *study, int64_t chosen,
+cJSON *tomo_dicom_study_list(const tomo_reader *reader, const tomo_dicom_study *study, int64_t chosen,
                              const char *why);
 
 static inline const tomo_dicom_frame *tomo_dicom_slice_frame(const tomo_dicom_study *study,
@@ -51,7 +51,7 @@ static inline const tomo_dicom_frame *tomo_dicom_slice_frame(const tomo_dicom_st
 void tomo_dicom_group_order(tomo_volume *volume, const tomo_dicom_study *study, tomo_dicom_group *group);
 
 /* Reads the scan out of the files, and the list of series. */
-tomo_status tomo_dicom_read(tomo_scan *scan, tomo_dicom_files *files, tomo_error *err);
-tomo_status tomo_dicom_list(tomo_scan *scan, tomo_dicom_files *files, cJSON **list, tomo_error *err);
+tomo_status tomo_dicom_read(tomo_reader *reader, tomo_dicom_files *files, tomo_error *err);
+tomo_status tomo_dicom_list(tomo_reader *reader, tomo_dicom_files *files, cJSON **list, tomo_error *err);
 
 #endif

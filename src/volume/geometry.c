@@ -81,6 +81,13 @@ void tomo_affine_spacing(const tomo_affine *a, double spacing[3]) {
     }
 }
 
+void tomo_volume_set_affine(tomo_volume *volume, const tomo_affine *affine_ras) {
+    double xyz[3];
+    tomo_affine_spacing(affine_ras, xyz);
+    volume->affine_ras = *affine_ras;
+    for (int i = 0; i < 3; i++) volume->spacing_mm[i] = xyz[2 - i];
+}
+
 double tomo_affine_obliquity(const tomo_affine *a) {
     double spacing[3], worst = 0;
     tomo_affine_spacing(a, spacing);

@@ -17,6 +17,8 @@ bool tomo_affine_is_usable(const tomo_affine *a);
 void tomo_affine_flip_lps(tomo_affine *a);
 /* Lengths of the first three columns. */
 void tomo_affine_spacing(const tomo_affine *a, double spacing[3]);
+/* Sets affine and spacing of a volume. */
+void tomo_volume_set_affine(tomo_volume *volume, const tomo_affine *affine_ras);
 /* The largest angle (radians) between a world axis and the grid axis closest to it, as
  * nibabel.affines.obliquity. */
 double tomo_affine_obliquity(const tomo_affine *a);

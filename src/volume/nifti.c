@@ -69,7 +69,7 @@ static void parse_2(const unsigned char *bytes, header *h) {
 }
 
 /* Reads and recognises the header. */
-static tomo_status read_header(tomo_scan *scan, tomo_source *source, header *h, tomo_error *err) {
+static tomo_status read_header(tomo_reader *reader, tomo_source *source, header *h, tomo_error *err) {
     unsigned char bytes[HEADER_2] = {0};
     *h = (header){0};
     size_t got = 0;
@@ -80,11 +80,11 @@ static tomo_status read_header(tomo_scan *scan, tomo_source *source, header *h, 
     if (h->swapped) first = __builtin_bswap32(first);
     if (first != HEADER_1 && first != HEADER_2) {
         return tomo_fail(err, TOMO_E_FORMAT, "%s: not a NIfTI file: it starts with %u; 348 or 540 is wanted",
-                         scan->name, first);
+                         reader->name, first);
     }
     if (got < HEADER_1) {
         return tomo_fail(err, TOMO_E_TRUNCATED, "%s: the header ends after %zu bytes; 348 are wanted",
-                         scan->name, got);
+                         reader->name, got);
     }
     h->version = first == HEADER_1 ? 1 : 2;
     if (h->version == 1) {
@@ -92,7 +92,7 @@ static tomo_status read_header(tomo_scan *scan, tomo_source *source, header *h, 
             return tomo_fail(
                 err, TOMO_E_FORMAT,
                 "%s: the NIfTI-1 magic is missing; 'n+1' or 'ni1' is wanted (ANALYZE files are not read)",
-                scan->name);
+                reader->name);
         }
         parse_1(bytes, h);
         return TOMO_OK;
@@ -101,7 +101,7 @@ static tomo_status read_header(tomo_scan *scan, tomo_source *source, header *h, 
     if (status != TOMO_OK) return status;
     if (memcmp(bytes + 4, "n+2\0\r\n\032\n", 8) != 0 && memcmp(bytes + 4, "ni2\0\r\n\032\n", 8) != 0) {
         return tomo_fail(err, TOMO_E_FORMAT, "%s: the NIfTI-2 magic is missing or was changed in transfer",
-                         scan->name);
+                         reader->name);
     }
     parse_2(bytes, h);
     return TOMO_OK;
@@ -118,33 +118,33 @@ static const struct {
     {NIFTI_TYPE_FLOAT32, 32, TOMO_VOXEL_F32}, {NIFTI_TYPE_FLOAT64, 64, TOMO_VOXEL_F64},
 };
 
-static tomo_status check_type(const tomo_scan *scan, const header *h, tomo_voxel_type *type,
+static tomo_status check_type(const tomo_reader *reader, const header *h, tomo_voxel_type *type,
                               tomo_error *err) {
     for (size_t i = 0; i < sizeof scalar_types / sizeof scalar_types[0]; i++) {
         if (scalar_types[i].code != h->datatype) continue;
         if (scalar_types[i].bits != h->bits) {
-            return tomo_fail(err, TOMO_E_HEADER, "%s: bitpix is %d; datatype %d has %d", scan->name, h->bits,
-                             h->datatype, scalar_types[i].bits);
+            return tomo_fail(err, TOMO_E_HEADER, "%s: bitpix is %d; datatype %d has %d", reader->name,
+                             h->bits, h->datatype, scalar_types[i].bits);
         }
         *type = scalar_types[i].type;
         return TOMO_OK;
     }
     return tomo_fail(err, TOMO_E_UNSUPPORTED,
                      "%s: datatype %d is not read (colour, complex or unknown); one number a voxel is wanted",
-                     scan->name, h->datatype);
+                     reader->name, h->datatype);
 }
 
 /* Axes that the header does not count have one voxel, whatever their fields say. */
-static tomo_status check_axes(tomo_scan *scan, header *h, int64_t count[3], int64_t *volumes,
+static tomo_status check_axes(tomo_reader *reader, header *h, int64_t count[3], int64_t *volumes,
                               tomo_error *err) {
     if (h->dim[0] < 1 || h->dim[0] > 7) {
-        return tomo_fail(err, TOMO_E_HEADER, "%s: dim[0] is %lld; 1 to 7 axes are wanted", scan->name,
+        return tomo_fail(err, TOMO_E_HEADER, "%s: dim[0] is %lld; 1 to 7 axes are wanted", reader->name,
                          (long long)h->dim[0]);
     }
     for (int i = 1; i < 8; i++) {
         if (i > h->dim[0]) h->dim[i] = 1;
         if (h->dim[i] < 1) {
-            return tomo_fail(err, TOMO_E_HEADER, "%s: dim[%d] is %lld; at least 1 is wanted", scan->name, i,
+            return tomo_fail(err, TOMO_E_HEADER, "%s: dim[%d] is %lld; at least 1 is wanted", reader->name, i,
                              (long long)h->dim[i]);
         }
     }
@@ -152,31 +152,31 @@ static tomo_status check_axes(tomo_scan *scan, header *h, int64_t count[3], int6
     *volumes = h->dim[4];
     int64_t all = 0;
     if (!tomo_shape_count(h->dim + 1, 7, &all)) {
-        return tomo_fail(err, TOMO_E_LIMIT, "%s: more voxels than can be counted", scan->name);
+        return tomo_fail(err, TOMO_E_LIMIT, "%s: more voxels than can be counted", reader->name);
     }
     if (h->dim[5] == 1 && h->dim[6] == 1 && h->dim[7] == 1) return TOMO_OK;
     return tomo_fail(err, TOMO_E_UNSUPPORTED,
-                     "%s: more than four axes (dim[5] to dim[7] are %lld, %lld, %lld)", scan->name,
+                     "%s: more than four axes (dim[5] to dim[7] are %lld, %lld, %lld)", reader->name,
                      (long long)h->dim[5], (long long)h->dim[6], (long long)h->dim[7]);
 }
 
-static tomo_status check_offset(const tomo_scan *scan, header *h, tomo_error *err) {
+static tomo_status check_offset(const tomo_reader *reader, header *h, tomo_error *err) {
     int least = h->pair ? 0 : (h->version == 1 ? HEADER_1 : HEADER_2) + 4; /* + 4: the extension flags */
     if (h->offset == 0 && !h->pair) h->offset = least; /* common in files of older writers */
     if (h->offset >= least && h->offset <= 1e15 && h->offset == floor(h->offset)) return TOMO_OK;
     return tomo_fail(err, TOMO_E_HEADER, "%s: vox_offset is %g; a whole number of at least %d is wanted",
-                     scan->name, h->offset, least);
+                     reader->name, h->offset, least);
 }
 
 /* libnifti2 makes fields and both transforms of the header. */
-static tomo_status convert_header(const tomo_scan *scan, const header *h, nifti_image **image,
+static tomo_status convert_header(const tomo_reader *reader, const header *h, nifti_image **image,
                                   tomo_error *err) {
     /* Without this libnifti2 writes to stderr; it is one global number, always set to the same. */
     nifti_set_debug_level(0);
     *image = h->version == 1 ? nifti_convert_n1hdr2nim(h->as_stored.one, "volume.nii")
                              : nifti_convert_n2hdr2nim(h->as_stored.two, "volume.nii");
     if (*image != NULL) return TOMO_OK;
-    return tomo_fail(err, TOMO_E_HEADER, "%s: libnifti2 refuses the header", scan->name);
+    return tomo_fail(err, TOMO_E_HEADER, "%s: libnifti2 refuses the header", reader->name);
 }
 
 static tomo_affine from_nifti(const nifti_dmat44 *m) {
@@ -223,92 +223,95 @@ static void apply_units(tomo_volume *volume, const nifti_image *image, tomo_affi
     }
 }
 
-static tomo_affine choose_affine(tomo_scan *scan, const nifti_image *image, const int64_t count[3]) {
+static tomo_affine choose_affine(tomo_reader *reader, const nifti_image *image, const int64_t count[3]) {
     tomo_affine affine;
     const char *by;
     if (image->sform_code > 0) {
         affine = from_nifti(&image->sto_xyz);
         by = "sform";
-        if (image->qform_code > 0) compare_transforms(scan->volume, image);
+        if (image->qform_code > 0) compare_transforms(reader->volume, image);
     } else if (image->qform_code > 0) {
         affine = from_nifti(&image->qto_xyz);
         by = "qform";
     } else {
         affine = base_affine(image, count);
         by = "none";
-        tomo_volume_warn(scan->volume, "W_NO_ORIENTATION",
+        tomo_volume_warn(reader->volume, "W_NO_ORIENTATION",
                          "the file has no orientation; x is taken as Left, y as Anterior, z as Superior");
     }
-    apply_units(scan->volume, image, &affine);
-    tomo_scan_note(scan, "transform", by);
+    apply_units(reader->volume, image, &affine);
+    tomo_reader_note(reader, "transform", by);
     return affine;
 }
 
-static void note_header(tomo_scan *scan, const header *h, const tomo_voxel_format *format,
+static void note_header(tomo_reader *reader, const header *h, const tomo_voxel_format *format,
                         const nifti_image *image, int64_t volumes) {
-    tomo_scan_note(scan, "kind", h->version == 1 ? "NIfTI-1" : "NIfTI-2");
-    tomo_scan_note(scan, "stored_type", tomo_voxel_type_name(format->type));
+    tomo_reader_note(reader, "kind", h->version == 1 ? "NIfTI-1" : "NIfTI-2");
+    tomo_reader_note(reader, "stored_type", tomo_voxel_type_name(format->type));
     if (format->scaled) {
-        tomo_scan_note_number(scan, "rescale_slope", format->slope);
-        tomo_scan_note_number(scan, "rescale_intercept", format->intercept);
+        tomo_reader_note_number(reader, "rescale_slope", format->slope);
+        tomo_reader_note_number(reader, "rescale_intercept", format->intercept);
     }
-    tomo_scan_note_number(scan, "qform_code", image->qform_code);
-    tomo_scan_note_number(scan, "sform_code", image->sform_code);
+    tomo_reader_note_number(reader, "qform_code", image->qform_code);
+    tomo_reader_note_number(reader, "sform_code", image->sform_code);
     if (volumes > 1) {
-        tomo_scan_note_number(scan, "volumes", (double)volumes);
-        tomo_scan_note_number(scan, "volume", (double)scan->options.index);
+        tomo_reader_note_number(reader, "volumes", (double)volumes);
+        tomo_reader_note_number(reader, "volume", (double)reader->options.index);
     }
 }
 
-static tomo_status choose_volume(tomo_scan *scan, int64_t volumes, tomo_error *err) {
-    if (scan->options.index < 0 || scan->options.index >= volumes) {
+static tomo_status choose_volume(tomo_reader *reader, int64_t volumes, tomo_error *err) {
+    if (reader->options.index < 0 || reader->options.index >= volumes) {
         return tomo_fail(err, TOMO_E_USAGE,
-                         "%s: volume %lld was asked for; the file has %lld, counted from 0", scan->name,
-                         (long long)scan->options.index, (long long)volumes);
+                         "%s: volume %lld was asked for; the file has %lld, counted from 0", reader->name,
+                         (long long)reader->options.index, (long long)volumes);
     }
-    if (volumes > 1 && scan->options.index == 0) {
-        tomo_volume_warn(scan->volume, "W_4D", "the file has %lld volumes; the first is read",
+    if (volumes > 1 && reader->options.index == 0) {
+        tomo_volume_warn(reader->volume, "W_4D", "the file has %lld volumes; the first is read",
                          (long long)volumes);
     }
     return TOMO_OK;
 }
 
 /* Everything behind the header; `source` stands at byte `at` of the file that holds the voxels. */
-static tomo_status read_voxels(tomo_scan *scan, header *h, tomo_source *source, int64_t at, tomo_error *err) {
+static tomo_status read_voxels(tomo_reader *reader, header *h, tomo_source *source, int64_t at,
+                               tomo_error *err) {
     int64_t count[3], volumes = 1, skip = 0, voxels = 0;
     tomo_voxel_format format = {.big_endian = h->swapped == (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__)};
     nifti_image *image = NULL;
     tomo_placement placement;
-    tomo_status status = check_type(scan, h, &format.type, err);
-    if (status == TOMO_OK) status = check_axes(scan, h, count, &volumes, err);
-    if (status == TOMO_OK) status = check_offset(scan, h, err);
+    tomo_status status = check_type(reader, h, &format.type, err);
+    if (status == TOMO_OK) status = check_axes(reader, h, count, &volumes, err);
+    if (status == TOMO_OK) status = check_offset(reader, h, err);
     if (status == TOMO_OK) {
         int64_t most = tomo_source_most(source), offset = (int64_t)h->offset - at;
-        status = tomo_scan_check_size(scan, count, tomo_voxel_size(format.type),
-                                      most - (offset < most ? offset : most), err);
+        status = tomo_reader_check_size(reader, count, tomo_voxel_size(format.type),
+                                        most - (offset < most ? offset : most), err);
     }
-    if (status == TOMO_OK) status = choose_volume(scan, volumes, err);
-    if (status == TOMO_OK) status = convert_header(scan, h, &image, err);
+    if (status == TOMO_OK) status = choose_volume(reader, volumes, err);
+    if (status == TOMO_OK) status = convert_header(reader, h, &image, err);
     if (status != TOMO_OK) goto done;
     /* Slope 0 or not finite: no scaling at all, the intercept is ignored (NIfTI standard, nibabel). */
     format.slope = image->scl_slope;
     format.intercept = isfinite(image->scl_inter) ? image->scl_inter : 0;
     format.scaled =
         isfinite(format.slope) && format.slope != 0 && (format.slope != 1 || format.intercept != 0);
-    tomo_affine affine = choose_affine(scan, image, count);
-    note_header(scan, h, &format, image, volumes);
-    status = tomo_scan_place(scan, count, &affine, &placement, err);
+    tomo_affine affine = choose_affine(reader, image, count);
+    note_header(reader, h, &format, image, volumes);
+    status = tomo_reader_place(reader, count, &affine, &placement, err);
     if (status != TOMO_OK) goto done;
     (void)tomo_shape_count(count, 3, &voxels); /* checked above */
-    if (__builtin_mul_overflow(voxels * (int64_t)tomo_voxel_size(format.type), scan->options.index, &skip) ||
+    if (__builtin_mul_overflow(voxels * (int64_t)tomo_voxel_size(format.type), reader->options.index,
+                               &skip) ||
         __builtin_add_overflow(skip, (int64_t)h->offset - at, &skip)) {
-        status = tomo_fail(err, TOMO_E_LIMIT, "%s: volume %lld lies too far into the file", scan->name,
-                           (long long)scan->options.index);
+        status = tomo_fail(err, TOMO_E_LIMIT, "%s: volume %lld lies too far into the file", reader->name,
+                           (long long)reader->options.index);
         goto done;
     }
     status = tomo_source_skip(source, skip, err);
-    if (status == TOMO_OK) status = tomo_scan_fill(scan, &placement, &format, source, err);
-    if (status == TOMO_OK && scan->options.index == volumes - 1) status = tomo_scan_finish(scan, source, err);
+    if (status == TOMO_OK) status = tomo_reader_fill(reader, &placement, &format, source, err);
+    if (status == TOMO_OK && reader->options.index == volumes - 1)
+        status = tomo_reader_finish(reader, source, err);
 done:
     nifti_image_free(image);
     return status;
@@ -328,25 +331,25 @@ static char *image_path(const char *path) {
     return image;
 }
 
-static tomo_status read_pair(tomo_scan *scan, header *h, tomo_error *err) {
-    char *path = scan->path == NULL ? NULL : image_path(scan->path);
+static tomo_status read_pair(tomo_reader *reader, header *h, tomo_error *err) {
+    char *path = reader->path == NULL ? NULL : image_path(reader->path);
     if (path == NULL) {
         return tomo_fail(
             err, TOMO_E_UNSUPPORTED,
             "%s: a header whose voxels are in another file; name it .hdr, with the .img beside it",
-            scan->name);
+            reader->name);
     }
     tomo_map map = {0};
     tomo_source *source = NULL;
     tomo_error inner;
     tomo_status status = tomo_map_open(path, &map, &inner);
     if (status != TOMO_OK) {
-        (void)tomo_fail(err, status, "%s: its voxels are in %.400s", scan->name, inner.message);
+        (void)tomo_fail(err, status, "%s: its voxels are in %.400s", reader->name, inner.message);
         goto done;
     }
-    status = tomo_source_open(scan->name, map.data, map.size, tomo_source_is_gzip(map.data, map.size),
+    status = tomo_source_open(reader->name, map.data, map.size, tomo_source_is_gzip(map.data, map.size),
                               &source, err);
-    if (status == TOMO_OK) status = read_voxels(scan, h, source, 0, err);
+    if (status == TOMO_OK) status = read_voxels(reader, h, source, 0, err);
 done:
     tomo_source_free(source);
     tomo_map_close(&map);
@@ -354,15 +357,15 @@ done:
     return status;
 }
 
-tomo_status tomo_nifti_read(tomo_scan *scan, const unsigned char *bytes, size_t size, tomo_error *err) {
+tomo_status tomo_nifti_read(tomo_reader *reader, const unsigned char *bytes, size_t size, tomo_error *err) {
     tomo_source *source = NULL;
     header h;
     tomo_status status =
-        tomo_source_open(scan->name, bytes, size, tomo_source_is_gzip(bytes, size), &source, err);
-    if (status == TOMO_OK) status = read_header(scan, source, &h, err);
+        tomo_source_open(reader->name, bytes, size, tomo_source_is_gzip(bytes, size), &source, err);
+    if (status == TOMO_OK) status = read_header(reader, source, &h, err);
     if (status == TOMO_OK) {
-        status = h.pair ? read_pair(scan, &h, err)
-                        : read_voxels(scan, &h, source, h.version == 1 ? HEADER_1 : HEADER_2, err);
+        status = h.pair ? read_pair(reader, &h, err)
+                        : read_voxels(reader, &h, source, h.version == 1 ? HEADER_1 : HEADER_2, err);
     }
     tomo_source_free(source);
     return status;

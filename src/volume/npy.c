@@ -104,7 +104,7 @@ static bool take_entry(cursor *c, header *h, bool *structured) {
     return false;
 }
 
-static tomo_status parse_header(const tomo_scan *scan, const char *text, header *h, tomo_error *err) {
+static tomo_status parse_header(const tomo_reader *reader, const char *text, header *h, tomo_error *err) {
     cursor c = {text};
     bool structured = false, good = take(&c, '{');
     while (good && !take(&c, '}')) {
@@ -116,15 +116,15 @@ static tomo_status parse_header(const tomo_scan *scan, const char *text, header 
     }
     if (structured) {
         return tomo_fail(err, TOMO_E_UNSUPPORTED, "%s: an array of records; one number an element is wanted",
-                         scan->name);
+                         reader->name);
     }
     if (good && h->has_type && h->has_order && h->has_shape) return TOMO_OK;
     return tomo_fail(err, TOMO_E_HEADER,
                      "%s: the NPY header is no dictionary of 'descr', 'fortran_order' and 'shape'",
-                     scan->name);
+                     reader->name);
 }
 
-static tomo_status parse_type(const tomo_scan *scan, const header *h, tomo_voxel_format *format,
+static tomo_status parse_type(const tomo_reader *reader, const header *h, tomo_voxel_format *format,
                               tomo_error *err) {
     static const struct {
         const char *name;
@@ -143,19 +143,19 @@ static tomo_status parse_type(const tomo_scan *scan, const header *h, tomo_voxel
     }
     return tomo_fail(err, TOMO_E_UNSUPPORTED,
                      "%s: element type '%s' is not read; whole numbers or floats of 1 to 8 bytes are wanted",
-                     scan->name, h->type);
+                     reader->name, h->type);
 }
 
 /* The header's text into `text` (HEADER_MOST + 1 bytes). */
-static tomo_status read_header(const tomo_scan *scan, tomo_source *source, char *text, tomo_error *err) {
+static tomo_status read_header(const tomo_reader *reader, tomo_source *source, char *text, tomo_error *err) {
     unsigned char start[8], length[4] = {0};
     tomo_status status = tomo_source_read(source, start, sizeof start, err);
     if (status != TOMO_OK || memcmp(start, "\x93NUMPY", 6) != 0) {
         return tomo_fail(err, TOMO_E_FORMAT, "%s: not an NPY file: the mark \\x93NUMPY is missing",
-                         scan->name);
+                         reader->name);
     }
     if (start[6] < 1 || start[6] > 3) {
-        return tomo_fail(err, TOMO_E_UNSUPPORTED, "%s: NPY version %u; 1 to 3 are read", scan->name,
+        return tomo_fail(err, TOMO_E_UNSUPPORTED, "%s: NPY version %u; 1 to 3 are read", reader->name,
                          start[6]);
     }
     status = tomo_source_read(source, length, start[6] == 1 ? 2 : 4, err);
@@ -163,8 +163,8 @@ static tomo_status read_header(const tomo_scan *scan, tomo_source *source, char 
     uint32_t bytes = (uint32_t)length[0] | (uint32_t)length[1] << 8 | (uint32_t)length[2] << 16 |
                      (uint32_t)length[3] << 24;
     if (bytes > HEADER_MOST) {
-        return tomo_fail(err, TOMO_E_HEADER, "%s: an NPY header of %u bytes; at most %d are read", scan->name,
-                         bytes, HEADER_MOST);
+        return tomo_fail(err, TOMO_E_HEADER, "%s: an NPY header of %u bytes; at most %d are read",
+                         reader->name, bytes, HEADER_MOST);
     }
     text[bytes] = '\0';
     return tomo_source_read(source, text, bytes, err);
@@ -173,12 +173,12 @@ static tomo_status read_header(const tomo_scan *scan, tomo_source *source, char 
 /* Counts of the stored axes i (fastest), j, k, and the transform that makes [z][y][x] canonical: x runs to
  * Left, y to Posterior, so the affine is LPS with 1 mm. In Fortran order the first axis, z, is the fastest.
  */
-static tomo_status place_axes(const tomo_scan *scan, const header *h, int64_t count[3], tomo_affine *affine,
-                              tomo_error *err) {
+static tomo_status place_axes(const tomo_reader *reader, const header *h, int64_t count[3],
+                              tomo_affine *affine, tomo_error *err) {
     int first = h->rank == 4 ? 1 : 0;
     if (h->rank < 2 || h->rank > 4 || (h->rank == 4 && h->axes[0] != 1)) {
         return tomo_fail(err, TOMO_E_UNSUPPORTED,
-                         "%s: %d axes%s; [z][y][x], [1][z][y][x] or [y][x] is wanted", scan->name, h->rank,
+                         "%s: %d axes%s; [z][y][x], [1][z][y][x] or [y][x] is wanted", reader->name, h->rank,
                          h->rank == 4 ? ", the first longer than 1" : "");
     }
     int64_t zyx[3] = {1, h->axes[h->rank - 2], h->axes[h->rank - 1]};
@@ -193,37 +193,37 @@ static tomo_status place_axes(const tomo_scan *scan, const header *h, int64_t co
     return TOMO_OK;
 }
 
-static tomo_status read_array(tomo_scan *scan, const header *h, tomo_source *source, tomo_error *err) {
+static tomo_status read_array(tomo_reader *reader, const header *h, tomo_source *source, tomo_error *err) {
     int64_t count[3];
     tomo_affine affine;
     tomo_voxel_format format = {0};
     tomo_placement placement;
-    tomo_status status = parse_type(scan, h, &format, err);
-    if (status == TOMO_OK) status = place_axes(scan, h, count, &affine, err);
+    tomo_status status = parse_type(reader, h, &format, err);
+    if (status == TOMO_OK) status = place_axes(reader, h, count, &affine, err);
     if (status == TOMO_OK) {
-        status =
-            tomo_scan_check_size(scan, count, tomo_voxel_size(format.type), tomo_source_most(source), err);
+        status = tomo_reader_check_size(reader, count, tomo_voxel_size(format.type), tomo_source_most(source),
+                                        err);
     }
-    if (status == TOMO_OK) status = tomo_scan_place(scan, count, &affine, &placement, err);
+    if (status == TOMO_OK) status = tomo_reader_place(reader, count, &affine, &placement, err);
     if (status != TOMO_OK) return status;
-    tomo_scan_note(scan, "kind", "NPY");
-    tomo_scan_note(scan, "stored_type", tomo_voxel_type_name(format.type));
-    tomo_scan_note(scan, "transform", "none: axes taken as [z][y][x], 1 mm");
-    status = tomo_scan_fill(scan, &placement, &format, source, err);
+    tomo_reader_note(reader, "kind", "NPY");
+    tomo_reader_note(reader, "stored_type", tomo_voxel_type_name(format.type));
+    tomo_reader_note(reader, "transform", "none: axes taken as [z][y][x], 1 mm");
+    status = tomo_reader_fill(reader, &placement, &format, source, err);
     /* The affine has no origin: flips of a stored axis would move it. */
-    for (int r = 0; r < 3; r++) scan->volume->affine_ras.m[r][3] = 0;
-    return status == TOMO_OK ? tomo_scan_finish(scan, source, err) : status;
+    for (int r = 0; r < 3; r++) reader->volume->affine_ras.m[r][3] = 0;
+    return status == TOMO_OK ? tomo_reader_finish(reader, source, err) : status;
 }
 
-tomo_status tomo_npy_read(tomo_scan *scan, const unsigned char *bytes, size_t size, tomo_error *err) {
+tomo_status tomo_npy_read(tomo_reader *reader, const unsigned char *bytes, size_t size, tomo_error *err) {
     tomo_source *source = NULL;
     char text[HEADER_MOST + 1];
     header h = {0};
     tomo_status status =
-        tomo_source_open(scan->name, bytes, size, tomo_source_is_gzip(bytes, size), &source, err);
-    if (status == TOMO_OK) status = read_header(scan, source, text, err);
-    if (status == TOMO_OK) status = parse_header(scan, text, &h, err);
-    if (status == TOMO_OK) status = read_array(scan, &h, source, err);
+        tomo_source_open(reader->name, bytes, size, tomo_source_is_gzip(bytes, size), &source, err);
+    if (status == TOMO_OK) status = read_header(reader, source, text, err);
+    if (status == TOMO_OK) status = parse_header(reader, text, &h, err);
+    if (status == TOMO_OK) status = read_array(reader, &h, source, err);
     tomo_source_free(source);
     return status;
 }

@@ -30,9 +30,10 @@ typedef struct header {
     char data_file[LINE_MOST];
 } header;
 
-static tomo_status bad_field(const tomo_scan *scan, const char *field, const char *value, tomo_error *err) {
+static tomo_status bad_field(const tomo_reader *reader, const char *field, const char *value,
+                             tomo_error *err) {
     return tomo_fail(err, TOMO_E_HEADER, "%s: the field \"%s\" is \"%.60s\", which makes no sense",
-                     scan->name, field, value);
+                     reader->name, field, value);
 }
 
 /* "(a,b,c)" -> 3 numbers; returns the text behind it, NULL when it is no such vector. */
@@ -64,7 +65,7 @@ static bool at_end(const char *text) {
     return *text == '\0';
 }
 
-static tomo_status parse_type(const tomo_scan *scan, const char *value, header *h, tomo_error *err) {
+static tomo_status parse_type(const tomo_reader *reader, const char *value, header *h, tomo_error *err) {
     static const struct {
         const char *names; /* each name between commas */
         tomo_voxel_type type;
@@ -90,20 +91,20 @@ static tomo_status parse_type(const tomo_scan *scan, const char *value, header *
         return TOMO_OK;
     }
     return tomo_fail(err, TOMO_E_UNSUPPORTED, "%s: type \"%.60s\" is not read; a scalar type is wanted",
-                     scan->name, value);
+                     reader->name, value);
 }
 
-static tomo_status parse_sizes(const tomo_scan *scan, const char *value, header *h, tomo_error *err) {
+static tomo_status parse_sizes(const tomo_reader *reader, const char *value, header *h, tomo_error *err) {
     int64_t number;
     const char *text = value;
     for (h->n_sizes = 0; !at_end(text); h->n_sizes++) {
-        if (!parse_whole(text, &text, &number)) return bad_field(scan, "sizes", value, err);
+        if (!parse_whole(text, &text, &number)) return bad_field(reader, "sizes", value, err);
         if (h->n_sizes < 3) h->sizes[h->n_sizes] = number;
     }
     return TOMO_OK;
 }
 
-static tomo_status parse_space(const tomo_scan *scan, const char *value, header *h, tomo_error *err) {
+static tomo_status parse_space(const tomo_reader *reader, const char *value, header *h, tomo_error *err) {
     static const struct {
         const char *name;
         space space;
@@ -126,10 +127,11 @@ static tomo_status parse_space(const tomo_scan *scan, const char *value, header 
     return tomo_fail(
         err, TOMO_E_UNSUPPORTED,
         "%s: space \"%.60s\" is not read; left-posterior-superior or right-anterior-superior is wanted",
-        scan->name, value);
+        reader->name, value);
 }
 
-static tomo_status parse_directions(const tomo_scan *scan, const char *value, header *h, tomo_error *err) {
+static tomo_status parse_directions(const tomo_reader *reader, const char *value, header *h,
+                                    tomo_error *err) {
     const char *text = value;
     for (h->n_directions = 0; !at_end(text); h->n_directions++) {
         while (isspace((unsigned char)*text)) text++;
@@ -140,7 +142,7 @@ static tomo_status parse_directions(const tomo_scan *scan, const char *value, he
         }
         double vector[3];
         text = parse_vector(text, vector);
-        if (text == NULL) return bad_field(scan, "space directions", value, err);
+        if (text == NULL) return bad_field(reader, "space directions", value, err);
         if (h->n_directions < 3) memcpy(h->directions[h->n_directions], vector, sizeof vector);
     }
     return TOMO_OK;
@@ -161,63 +163,63 @@ static void parse_kinds(const char *value, header *h) {
     }
 }
 
-static tomo_status parse_encoding(const tomo_scan *scan, const char *value, header *h, tomo_error *err) {
+static tomo_status parse_encoding(const tomo_reader *reader, const char *value, header *h, tomo_error *err) {
     h->has_encoding = true;
     h->gzip = strcasecmp(value, "gzip") == 0 || strcasecmp(value, "gz") == 0;
     if (h->gzip || strcasecmp(value, "raw") == 0) return TOMO_OK;
     return tomo_fail(err, TOMO_E_UNSUPPORTED, "%s: encoding \"%.60s\" is not read; raw or gzip is wanted",
-                     scan->name, value);
+                     reader->name, value);
 }
 
-static tomo_status parse_data_file(const tomo_scan *scan, const char *value, header *h, tomo_error *err) {
+static tomo_status parse_data_file(const tomo_reader *reader, const char *value, header *h, tomo_error *err) {
     if (strncmp(value, "LIST", 4) == 0 || strchr(value, '%') != NULL) {
         return tomo_fail(err, TOMO_E_UNSUPPORTED, "%s: voxels spread over several files are not read",
-                         scan->name);
+                         reader->name);
     }
     if (value[0] == '/' || strstr(value, "..") != NULL || value[0] == '\0') {
         return tomo_fail(
             err, TOMO_E_HEADER,
             "%s: the data file \"%.60s\" lies elsewhere; a name in the header's own folder is wanted",
-            scan->name, value);
+            reader->name, value);
     }
     (void)snprintf(h->data_file, sizeof h->data_file, "%s", value);
     return TOMO_OK;
 }
 
-static tomo_status parse_skip(const tomo_scan *scan, const char *field, const char *value, int64_t low,
+static tomo_status parse_skip(const tomo_reader *reader, const char *field, const char *value, int64_t low,
                               int64_t *number, tomo_error *err) {
     const char *rest;
     if (parse_whole(value, &rest, number) && at_end(rest) && *number >= low) return TOMO_OK;
-    return bad_field(scan, field, value, err);
+    return bad_field(reader, field, value, err);
 }
 
-static tomo_status parse_numbers(const tomo_scan *scan, const char *value, header *h, tomo_error *err) {
+static tomo_status parse_numbers(const tomo_reader *reader, const char *value, header *h, tomo_error *err) {
     const char *text = value;
     for (h->n_spacings = 0; !at_end(text); h->n_spacings++) {
         double number;
-        if (!tomo_number_parse(text, &text, &number)) return bad_field(scan, "spacings", value, err);
+        if (!tomo_number_parse(text, &text, &number)) return bad_field(reader, "spacings", value, err);
         if (h->n_spacings < 3) h->spacings[h->n_spacings] = number;
     }
     return TOMO_OK;
 }
 
-static tomo_status parse_field(const tomo_scan *scan, const char *field, const char *value, header *h,
+static tomo_status parse_field(const tomo_reader *reader, const char *field, const char *value, header *h,
                                tomo_error *err) {
-    if (strcmp(field, "type") == 0) return parse_type(scan, value, h, err);
-    if (strcmp(field, "sizes") == 0) return parse_sizes(scan, value, h, err);
-    if (strcmp(field, "dimension") == 0) return parse_skip(scan, field, value, 1, &h->dimension, err);
-    if (strcmp(field, "space") == 0) return parse_space(scan, value, h, err);
-    if (strcmp(field, "space directions") == 0) return parse_directions(scan, value, h, err);
-    if (strcmp(field, "spacings") == 0) return parse_numbers(scan, value, h, err);
-    if (strcmp(field, "encoding") == 0) return parse_encoding(scan, value, h, err);
+    if (strcmp(field, "type") == 0) return parse_type(reader, value, h, err);
+    if (strcmp(field, "sizes") == 0) return parse_sizes(reader, value, h, err);
+    if (strcmp(field, "dimension") == 0) return parse_skip(reader, field, value, 1, &h->dimension, err);
+    if (strcmp(field, "space") == 0) return parse_space(reader, value, h, err);
+    if (strcmp(field, "space directions") == 0) return parse_directions(reader, value, h, err);
+    if (strcmp(field, "spacings") == 0) return parse_numbers(reader, value, h, err);
+    if (strcmp(field, "encoding") == 0) return parse_encoding(reader, value, h, err);
     if (strcmp(field, "line skip") == 0 || strcmp(field, "lineskip") == 0) {
-        return parse_skip(scan, field, value, 0, &h->line_skip, err);
+        return parse_skip(reader, field, value, 0, &h->line_skip, err);
     }
     if (strcmp(field, "byte skip") == 0 || strcmp(field, "byteskip") == 0) {
-        return parse_skip(scan, field, value, -1, &h->byte_skip, err);
+        return parse_skip(reader, field, value, -1, &h->byte_skip, err);
     }
     if (strcmp(field, "data file") == 0 || strcmp(field, "datafile") == 0) {
-        return parse_data_file(scan, value, h, err);
+        return parse_data_file(reader, value, h, err);
     }
     if (strcmp(field, "kinds") == 0) {
         parse_kinds(value, h);
@@ -225,17 +227,17 @@ static tomo_status parse_field(const tomo_scan *scan, const char *field, const c
         h->has_endian = true;
         h->format.big_endian = strcasecmp(value, "big") == 0;
         if (!h->format.big_endian && strcasecmp(value, "little") != 0)
-            return bad_field(scan, field, value, err);
+            return bad_field(reader, field, value, err);
     } else if (strcmp(field, "space origin") == 0) {
         const char *rest = parse_vector(value, h->origin);
-        if (rest == NULL || !at_end(rest)) return bad_field(scan, field, value, err);
+        if (rest == NULL || !at_end(rest)) return bad_field(reader, field, value, err);
     }
     return TOMO_OK; /* other fields do not change what is read */
 }
 
 /* One line without its end; false: the input ended before. */
-static tomo_status read_line(const tomo_scan *scan, tomo_source *source, char line[LINE_MOST], bool *ended,
-                             tomo_error *err) {
+static tomo_status read_line(const tomo_reader *reader, tomo_source *source, char line[LINE_MOST],
+                             bool *ended, tomo_error *err) {
     size_t length = 0, got = 0;
     for (;;) {
         char c;
@@ -244,7 +246,7 @@ static tomo_status read_line(const tomo_scan *scan, tomo_source *source, char li
         *ended = got == 0;
         if (got == 0 || c == '\n') break;
         if (length + 1 == LINE_MOST) {
-            return tomo_fail(err, TOMO_E_HEADER, "%s: a header line of over %d bytes", scan->name,
+            return tomo_fail(err, TOMO_E_HEADER, "%s: a header line of over %d bytes", reader->name,
                              LINE_MOST - 1);
         }
         line[length++] = c;
@@ -254,7 +256,7 @@ static tomo_status read_line(const tomo_scan *scan, tomo_source *source, char li
     return TOMO_OK;
 }
 
-static tomo_status parse_line(const tomo_scan *scan, char *line, header *h, tomo_error *err) {
+static tomo_status parse_line(const tomo_reader *reader, char *line, header *h, tomo_error *err) {
     char *colon = strchr(line, ':');
     if (line[0] == '#' || colon == NULL || colon[1] == '=') return TOMO_OK; /* comments, key:=value pairs */
     *colon = '\0';
@@ -263,62 +265,64 @@ static tomo_status parse_line(const tomo_scan *scan, char *line, header *h, tomo
     while (isspace((unsigned char)*value)) value++;
     size_t length = strlen(value);
     while (length > 0 && isspace((unsigned char)value[length - 1])) value[--length] = '\0';
-    return parse_field(scan, line, value, h, err);
+    return parse_field(reader, line, value, h, err);
 }
 
 /* The header up to the blank line, or for a detached one to the end of the file. */
-static tomo_status read_header(const tomo_scan *scan, tomo_source *source, header *h, tomo_error *err) {
+static tomo_status read_header(const tomo_reader *reader, tomo_source *source, header *h, tomo_error *err) {
     char line[LINE_MOST];
     bool ended = false;
-    tomo_status status = read_line(scan, source, line, &ended, err);
+    tomo_status status = read_line(reader, source, line, &ended, err);
     if (status != TOMO_OK) return status;
     if (strncmp(line, "NRRD000", 7) != 0) {
         return tomo_fail(err, TOMO_E_FORMAT, "%s: not an NRRD file: it does not start with NRRD000",
-                         scan->name);
+                         reader->name);
     }
     for (int i = 0; i < LINES_MOST; i++) {
-        status = read_line(scan, source, line, &ended, err);
+        status = read_line(reader, source, line, &ended, err);
         if (status != TOMO_OK) return status;
         if (line[0] == '\0' && !ended) return TOMO_OK;
-        if (line[0] != '\0') status = parse_line(scan, line, h, err);
+        if (line[0] != '\0') status = parse_line(reader, line, h, err);
         if (status != TOMO_OK) return status;
         if (ended) {
             if (h->data_file[0] != '\0') return TOMO_OK;
             return tomo_fail(err, TOMO_E_TRUNCATED, "%s: the header does not end; a blank line is wanted",
-                             scan->name);
+                             reader->name);
         }
     }
-    return tomo_fail(err, TOMO_E_HEADER, "%s: a header of over %d lines", scan->name, LINES_MOST);
+    return tomo_fail(err, TOMO_E_HEADER, "%s: a header of over %d lines", reader->name, LINES_MOST);
 }
 
-static tomo_status check_header(const tomo_scan *scan, const header *h, tomo_error *err) {
+static tomo_status check_header(const tomo_reader *reader, const header *h, tomo_error *err) {
     if (!h->has_type || !h->has_encoding || h->dimension == 0 || h->n_sizes == 0) {
-        return tomo_fail(err, TOMO_E_HEADER, "%s: type, dimension, sizes or encoding is missing", scan->name);
+        return tomo_fail(err, TOMO_E_HEADER, "%s: type, dimension, sizes or encoding is missing",
+                         reader->name);
     }
     if (h->n_sizes != h->dimension) {
-        return tomo_fail(err, TOMO_E_HEADER, "%s: dimension %lld with %d sizes", scan->name,
+        return tomo_fail(err, TOMO_E_HEADER, "%s: dimension %lld with %d sizes", reader->name,
                          (long long)h->dimension, h->n_sizes);
     }
     if (h->dimension != 3 || h->vector) {
         return tomo_fail(err, TOMO_E_UNSUPPORTED,
-                         "%s: %lld axes, not all of them of space; three spatial axes are wanted", scan->name,
-                         (long long)h->dimension);
+                         "%s: %lld axes, not all of them of space; three spatial axes are wanted",
+                         reader->name, (long long)h->dimension);
     }
     if (h->n_directions != 0 && h->n_directions != 3) {
-        return tomo_fail(err, TOMO_E_HEADER, "%s: %d space directions; 3 are wanted", scan->name,
+        return tomo_fail(err, TOMO_E_HEADER, "%s: %d space directions; 3 are wanted", reader->name,
                          h->n_directions);
     }
     if (tomo_voxel_size(h->format.type) > 1 && !h->has_endian) {
-        return tomo_fail(err, TOMO_E_HEADER, "%s: endian is missing; little or big is wanted", scan->name);
+        return tomo_fail(err, TOMO_E_HEADER, "%s: endian is missing; little or big is wanted", reader->name);
     }
     if (h->byte_skip < 0 && h->gzip) {
-        return tomo_fail(err, TOMO_E_HEADER, "%s: byte skip -1 goes with the encoding raw only", scan->name);
+        return tomo_fail(err, TOMO_E_HEADER, "%s: byte skip -1 goes with the encoding raw only",
+                         reader->name);
     }
     return TOMO_OK;
 }
 
 /* Without directions or space the axes are taken as x to Left, y to Posterior, z to Superior, as ITK does. */
-static tomo_affine make_affine(tomo_scan *scan, const header *h) {
+static tomo_affine make_affine(tomo_reader *reader, const header *h) {
     tomo_affine a = tomo_affine_identity();
     for (int c = 0; c < 3; c++) {
         for (int r = 0; r < 3; r++) {
@@ -329,7 +333,7 @@ static tomo_affine make_affine(tomo_scan *scan, const header *h) {
         a.m[c][3] = h->origin[c];
     }
     if (h->n_directions == 0 || h->space == SPACE_NONE) {
-        tomo_volume_warn(scan->volume, "W_NO_ORIENTATION",
+        tomo_volume_warn(reader->volume, "W_NO_ORIENTATION",
                          "the file has no orientation; x is taken as Left, y as Posterior, z as Superior");
     }
     if (h->space == SPACE_NONE || h->space == SPACE_LPS) tomo_affine_flip_lps(&a);
@@ -339,67 +343,68 @@ static tomo_affine make_affine(tomo_scan *scan, const header *h) {
     return a;
 }
 
-static tomo_status read_voxels(tomo_scan *scan, const header *h, const unsigned char *bytes, size_t size,
+static tomo_status read_voxels(tomo_reader *reader, const header *h, const unsigned char *bytes, size_t size,
                                tomo_error *err) {
     tomo_source *source = NULL;
     tomo_placement placement;
-    tomo_affine affine = make_affine(scan, h);
+    tomo_affine affine = make_affine(reader, h);
     size_t element = tomo_voxel_size(h->format.type);
     int64_t voxels = 0;
     for (int64_t i = 0; i < h->line_skip; i++) { /* lines are skipped before decoding, bytes after */
         const unsigned char *end = size == 0 ? NULL : memchr(bytes, '\n', size);
-        if (end == NULL) return tomo_fail(err, TOMO_E_TRUNCATED, "%s: line skip is past the end", scan->name);
+        if (end == NULL)
+            return tomo_fail(err, TOMO_E_TRUNCATED, "%s: line skip is past the end", reader->name);
         size -= (size_t)(end + 1 - bytes);
         bytes = end + 1;
     }
-    tomo_status status = tomo_source_open(scan->name, bytes, size, h->gzip, &source, err);
+    tomo_status status = tomo_source_open(reader->name, bytes, size, h->gzip, &source, err);
     if (status == TOMO_OK)
-        status = tomo_scan_check_size(scan, h->sizes, element, tomo_source_most(source), err);
-    if (status == TOMO_OK) status = tomo_scan_place(scan, h->sizes, &affine, &placement, err);
+        status = tomo_reader_check_size(reader, h->sizes, element, tomo_source_most(source), err);
+    if (status == TOMO_OK) status = tomo_reader_place(reader, h->sizes, &affine, &placement, err);
     if (status == TOMO_OK) {
         (void)tomo_shape_count(h->sizes, 3,
                                &voxels); /* checked above; so is that this many bytes are there */
         int64_t skip = h->byte_skip >= 0 ? h->byte_skip : (int64_t)size - voxels * (int64_t)element;
         status = tomo_source_skip(source, skip, err);
     }
-    if (status == TOMO_OK) status = tomo_scan_fill(scan, &placement, &h->format, source, err);
-    if (status == TOMO_OK) status = tomo_scan_finish(scan, source, err);
+    if (status == TOMO_OK) status = tomo_reader_fill(reader, &placement, &h->format, source, err);
+    if (status == TOMO_OK) status = tomo_reader_finish(reader, source, err);
     tomo_source_free(source);
     return status;
 }
 
-static tomo_status read_detached(tomo_scan *scan, const header *h, tomo_error *err) {
-    if (scan->path == NULL) {
+static tomo_status read_detached(tomo_reader *reader, const header *h, tomo_error *err) {
+    if (reader->path == NULL) {
         return tomo_fail(err, TOMO_E_UNSUPPORTED, "%s: a header whose voxels are in another file",
-                         scan->name);
+                         reader->name);
     }
-    const char *slash = strrchr(scan->path, '/');
-    char *folder = slash == NULL ? strdup(".") : strndup(scan->path, (size_t)(slash - scan->path) + 1);
+    const char *slash = strrchr(reader->path, '/');
+    char *folder = slash == NULL ? strdup(".") : strndup(reader->path, (size_t)(slash - reader->path) + 1);
     char *path = folder == NULL ? NULL : tomo_path_join(folder, h->data_file);
     tomo_map map = {0};
     tomo_status status =
-        path == NULL ? tomo_fail_memory(err, scan->name, LINE_MOST) : tomo_map_open(path, &map, err);
-    if (status == TOMO_OK) status = read_voxels(scan, h, map.data, map.size, err);
+        path == NULL ? tomo_fail_memory(err, reader->name, LINE_MOST) : tomo_map_open(path, &map, err);
+    if (status == TOMO_OK) status = read_voxels(reader, h, map.data, map.size, err);
     tomo_map_close(&map);
     free(path);
     free(folder);
     return status;
 }
 
-tomo_status tomo_nrrd_read(tomo_scan *scan, const unsigned char *bytes, size_t size, tomo_error *err) {
+tomo_status tomo_nrrd_read(tomo_reader *reader, const unsigned char *bytes, size_t size, tomo_error *err) {
     tomo_source *source = NULL;
     header h = {0};
-    tomo_status status = tomo_source_open(scan->name, bytes, size, false, &source, err);
-    if (status == TOMO_OK) status = read_header(scan, source, &h, err);
-    if (status == TOMO_OK) status = check_header(scan, &h, err);
+    tomo_status status = tomo_source_open(reader->name, bytes, size, false, &source, err);
+    if (status == TOMO_OK) status = read_header(reader, source, &h, err);
+    if (status == TOMO_OK) status = check_header(reader, &h, err);
     if (status == TOMO_OK) {
-        tomo_scan_note(scan, "kind", "NRRD");
-        tomo_scan_note(scan, "stored_type", tomo_voxel_type_name(h.format.type));
-        tomo_scan_note(scan, "encoding", h.gzip ? "gzip" : "raw");
+        tomo_reader_note(reader, "kind", "NRRD");
+        tomo_reader_note(reader, "stored_type", tomo_voxel_type_name(h.format.type));
+        tomo_reader_note(reader, "encoding", h.gzip ? "gzip" : "raw");
         size_t header_bytes = size - (size_t)tomo_source_most(source);
         status = h.data_file[0] != '\0'
-                     ? read_detached(scan, &h, err)
-                     : read_voxels(scan, &h, bytes + header_bytes, size - header_bytes, err);
+                     ? read_detached(reader, &h, err)
+                     : read_voxels(reader, &h, bytes + header_bytes, size - header_bytes, err);
     }
     tomo_source_free(source);
     return status;

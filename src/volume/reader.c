@@ -106,67 +106,66 @@ void tomo_voxels_convert(const tomo_voxel_format *f, const unsigned char *raw, i
     }
 }
 
-tomo_status tomo_scan_check_size(const tomo_scan *scan, const int64_t count[3], size_t element, int64_t most,
-                                 tomo_error *err) {
+tomo_status tomo_reader_check_size(const tomo_reader *reader, const int64_t count[3], size_t element,
+                                   int64_t most, tomo_error *err) {
     int64_t voxels = 0, bytes = 0;
     for (int i = 0; i < 3; i++) {
         if (count[i] < 1) {
             return tomo_fail(err, TOMO_E_HEADER, "%s: axis %d has %lld voxels; at least 1 is wanted",
-                             scan->name, i + 1, (long long)count[i]);
+                             reader->name, i + 1, (long long)count[i]);
         }
     }
-    if (!tomo_shape_count(count, 3, &voxels) || voxels > scan->options.limits.voxels) {
+    if (!tomo_shape_count(count, 3, &voxels) || voxels > reader->options.limits.voxels) {
         return tomo_fail(err, TOMO_E_LIMIT, "%s: %lld x %lld x %lld voxels; at most %lld in all are read",
-                         scan->name, (long long)count[0], (long long)count[1], (long long)count[2],
-                         (long long)scan->options.limits.voxels);
+                         reader->name, (long long)count[0], (long long)count[1], (long long)count[2],
+                         (long long)reader->options.limits.voxels);
     }
     if (__builtin_mul_overflow(voxels, (int64_t)element, &bytes) || bytes > most) {
         return tomo_fail(err, TOMO_E_TRUNCATED,
                          "%s: %lld x %lld x %lld voxels need more bytes than the file holds; copy it again",
-                         scan->name, (long long)count[0], (long long)count[1], (long long)count[2]);
+                         reader->name, (long long)count[0], (long long)count[1], (long long)count[2]);
     }
     return TOMO_OK;
 }
 
-tomo_status tomo_scan_place(tomo_scan *scan, const int64_t count[3], const tomo_affine *affine,
-                            tomo_placement *placement, tomo_error *err) {
+tomo_status tomo_reader_place(tomo_reader *reader, const int64_t count[3], const tomo_affine *affine,
+                              tomo_placement *placement, tomo_error *err) {
     if (!tomo_affine_is_usable(affine)) {
         return tomo_fail(
             err, TOMO_E_HEADER,
             "%s: the transform to millimetres is singular or not finite; three different directions "
             "and a spacing above 0 are wanted",
-            scan->name);
+            reader->name);
     }
     tomo_placement_compute(count, affine, placement);
-    tomo_volume *v = scan->volume;
+    tomo_volume *v = reader->volume;
     int64_t voxels = 0;
     size_t bytes = 0;
     if (!tomo_shape_count(placement->shape, 3, &voxels) ||
         !tomo_size_mul((size_t)voxels, sizeof *v->voxels, &bytes)) {
-        return tomo_fail(err, TOMO_E_LIMIT, "%s: too many voxels", scan->name);
+        return tomo_fail(err, TOMO_E_LIMIT, "%s: too many voxels", reader->name);
     }
     free(v->voxels);
     v->voxels = malloc(bytes); /* pages are touched as voxels arrive: a hostile header costs nothing */
-    if (v->voxels == NULL) return tomo_fail_memory(err, scan->name, bytes);
+    if (v->voxels == NULL) return tomo_fail_memory(err, reader->name, bytes);
     memcpy(v->shape, placement->shape, sizeof v->shape);
-    v->affine_ras = placement->affine;
-    tomo_affine_spacing(&v->affine_ras, v->spacing_mm);
+    tomo_volume_set_affine(v, &placement->affine);
     return TOMO_OK;
 }
 
 /* Rows of i are read in pieces of at most this many, so that even one row of a billion needs little. */
 #define ROW_PIECE 65536
 
-tomo_status tomo_scan_fill(tomo_scan *scan, const tomo_placement *p, const tomo_voxel_format *format,
-                           tomo_source *source, tomo_error *err) {
+tomo_status tomo_reader_fill(tomo_reader *reader, const tomo_placement *p, const tomo_voxel_format *format,
+                             tomo_source *source, tomo_error *err) {
     size_t element = tomo_voxel_size(format->type);
     unsigned char *raw = malloc(ROW_PIECE * element);
-    if (raw == NULL) return tomo_fail_memory(err, scan->name, ROW_PIECE * element);
+    if (raw == NULL) return tomo_fail_memory(err, reader->name, ROW_PIECE * element);
     tomo_status status = TOMO_OK;
     for (int64_t k = 0; k < p->count[2] && status == TOMO_OK; k++) {
-        status = tomo_progress(scan->options.hooks, "reading", k, p->count[2], err);
+        status = tomo_progress(reader->options.hooks, "reading", k, p->count[2], err);
         for (int64_t j = 0; j < p->count[1] && status == TOMO_OK; j++) {
-            float *row = scan->volume->voxels + p->base + j * p->stride[1] + k * p->stride[2];
+            float *row = reader->volume->voxels + p->base + j * p->stride[1] + k * p->stride[2];
             for (int64_t i = 0; i < p->count[0] && status == TOMO_OK; i += ROW_PIECE) {
                 int64_t n = p->count[0] - i < ROW_PIECE ? p->count[0] - i : ROW_PIECE;
                 status = tomo_source_read(source, raw, (size_t)n * element, err);
@@ -182,24 +181,24 @@ tomo_status tomo_scan_fill(tomo_scan *scan, const tomo_placement *p, const tomo_
 /* What follows the last voxel is read this far in search of the checksum; a gzip bomb is left unread. */
 #define TRAILING_MOST ((int64_t)16 << 20)
 
-tomo_status tomo_scan_finish(tomo_scan *scan, tomo_source *source, tomo_error *err) {
+tomo_status tomo_reader_finish(tomo_reader *reader, tomo_source *source, tomo_error *err) {
     unsigned char waste[4096];
     size_t got = 1;
     for (int64_t all = 0; got > 0 && all < TRAILING_MOST; all += (int64_t)got) {
         tomo_status status = tomo_source_read_some(source, waste, sizeof waste, &got, err);
         if (status != TOMO_OK) return status;
         if (got > 0) {
-            tomo_volume_warn(scan->volume, "W_TRAILING_DATA",
+            tomo_volume_warn(reader->volume, "W_TRAILING_DATA",
                              "data follow the last voxel; they are not read");
         }
     }
     return TOMO_OK;
 }
 
-void tomo_scan_note(tomo_scan *scan, const char *key, const char *text) {
-    (void)cJSON_AddStringToObject(scan->volume->record, key, text);
+void tomo_reader_note(tomo_reader *reader, const char *key, const char *text) {
+    (void)cJSON_AddStringToObject(reader->volume->record, key, text);
 }
 
-void tomo_scan_note_number(tomo_scan *scan, const char *key, double number) {
-    (void)cJSON_AddNumberToObject(scan->volume->record, key, number);
+void tomo_reader_note_number(tomo_reader *reader, const char *key, double number) {
+    (void)cJSON_AddNumberToObject(reader->volume->record, key, number);
 }

@@ -71,11 +71,34 @@ static void measure(tomo_volume *v, int64_t n) {
     v->deviation = sqrt(squares / (double)n);
 }
 
-static void complete(tomo_scan *scan) {
-    tomo_volume *v = scan->volume;
+static void settle(tomo_volume *v) {
     int64_t n = v->shape[0] * v->shape[1] * v->shape[2];
     replace_nonfinite(v, n);
     measure(v, n);
+}
+
+tomo_status tomo_volume_create(float *voxels, const int64_t shape[3], const tomo_affine *affine_ras,
+                               tomo_intensity intensity, tomo_volume **volume, tomo_error *err) {
+    *volume = calloc(1, sizeof **volume);
+    if (*volume == NULL) return tomo_fail_memory(err, "volume", sizeof **volume);
+    tomo_volume *v = *volume;
+    v->record = cJSON_CreateObject();
+    if (v->record == NULL) {
+        tomo_volume_free(v);
+        *volume = NULL;
+        return tomo_fail_memory(err, "volume", 64);
+    }
+    v->voxels = voxels;
+    memcpy(v->shape, shape, sizeof v->shape);
+    v->intensity = intensity;
+    tomo_volume_set_affine(v, affine_ras);
+    settle(v);
+    return TOMO_OK;
+}
+
+static void complete(tomo_reader *reader) {
+    tomo_volume *v = reader->volume;
+    settle(v);
     double angle = tomo_affine_obliquity(&v->affine_ras);
     if (angle > 0.01) {
         tomo_volume_warn(v, "W_OBLIQUE", "the grid is turned by up to %.1f degrees against the body's axes",
@@ -85,7 +108,7 @@ static void complete(tomo_scan *scan) {
     bool unsaid = !cJSON_IsString(kind) || strcmp(kind->valuestring, "DICOM") != 0;
     if (unsaid && v->minimum <= AIR_HU && v->minimum >= LOWEST_HU) v->intensity = TOMO_INTENSITY_HU;
     for (int i = 0; i < v->n_warnings; i++) {
-        tomo_log(scan->options.hooks, TOMO_LOG_WARNING, "%s: %s", v->warnings[i].code, v->warnings[i].text);
+        tomo_log(reader->options.hooks, TOMO_LOG_WARNING, "%s: %s", v->warnings[i].code, v->warnings[i].text);
     }
 }
 
@@ -136,49 +159,49 @@ static format recognise(const char *name, const unsigned char *bytes, size_t siz
     return FORMAT_UNKNOWN;
 }
 
-static tomo_status use_files(tomo_scan *scan, tomo_dicom_files *files, cJSON **list, tomo_error *err) {
+static tomo_status use_files(tomo_reader *reader, tomo_dicom_files *files, cJSON **list, tomo_error *err) {
     tomo_status status =
-        list != NULL ? tomo_dicom_list(scan, files, list, err) : tomo_dicom_read(scan, files, err);
+        list != NULL ? tomo_dicom_list(reader, files, list, err) : tomo_dicom_read(reader, files, err);
     tomo_dicom_files_free(files);
     return status;
 }
 
 /* `list`: list the series instead of reading one. */
-static tomo_status read_bytes(tomo_scan *scan, const unsigned char *bytes, size_t size, cJSON **list,
+static tomo_status read_bytes(tomo_reader *reader, const unsigned char *bytes, size_t size, cJSON **list,
                               tomo_error *err) {
-    if (size == 0) return tomo_fail(err, TOMO_E_FORMAT, "%s: the file is empty", scan->name);
-    format f = recognise(scan->name, bytes, size);
+    if (size == 0) return tomo_fail(err, TOMO_E_FORMAT, "%s: the file is empty", reader->name);
+    format f = recognise(reader->name, bytes, size);
     tomo_dicom_files *files = NULL;
     tomo_status status;
     if (f == FORMAT_DICOM || f == FORMAT_ZIP) {
-        status = f == FORMAT_ZIP ? tomo_dicom_files_zip(scan, bytes, size, &files, err)
-                                 : tomo_dicom_files_memory(scan, bytes, size, &files, err);
-        return status == TOMO_OK ? use_files(scan, files, list, err) : status;
+        status = f == FORMAT_ZIP ? tomo_dicom_files_zip(reader, bytes, size, &files, err)
+                                 : tomo_dicom_files_memory(reader, bytes, size, &files, err);
+        return status == TOMO_OK ? use_files(reader, files, list, err) : status;
     }
     if (f == FORMAT_UNKNOWN) {
         return tomo_fail(
             err, TOMO_E_FORMAT,
             "%s: not a scan that is read; DICOM (file, folder or zip), NIfTI, NRRD or NPY is wanted",
-            scan->name);
+            reader->name);
     }
     if (list != NULL) {
         *list = cJSON_CreateArray(); /* the other formats have no series */
-        return *list == NULL ? tomo_fail_memory(err, scan->name, 64) : TOMO_OK;
+        return *list == NULL ? tomo_fail_memory(err, reader->name, 64) : TOMO_OK;
     }
-    if (f == FORMAT_NPY) return tomo_npy_read(scan, bytes, size, err);
-    if (f == FORMAT_NRRD) return tomo_nrrd_read(scan, bytes, size, err);
-    return tomo_nifti_read(scan, bytes, size, err);
+    if (f == FORMAT_NPY) return tomo_npy_read(reader, bytes, size, err);
+    if (f == FORMAT_NRRD) return tomo_nrrd_read(reader, bytes, size, err);
+    return tomo_nifti_read(reader, bytes, size, err);
 }
 
-static tomo_status read_path(tomo_scan *scan, const char *path, cJSON **list, tomo_error *err) {
+static tomo_status read_path(tomo_reader *reader, const char *path, cJSON **list, tomo_error *err) {
     if (tomo_path_is_folder(path)) {
         tomo_dicom_files *files = NULL;
-        tomo_status status = tomo_dicom_files_folder(scan, path, &files, err);
-        return status == TOMO_OK ? use_files(scan, files, list, err) : status;
+        tomo_status status = tomo_dicom_files_folder(reader, path, &files, err);
+        return status == TOMO_OK ? use_files(reader, files, list, err) : status;
     }
     tomo_map map = {0};
     tomo_status status = tomo_map_open(path, &map, err);
-    if (status == TOMO_OK) status = read_bytes(scan, map.data, map.size, list, err);
+    if (status == TOMO_OK) status = read_bytes(reader, map.data, map.size, list, err);
     tomo_map_close(&map);
     return status;
 }
@@ -189,61 +212,61 @@ static int64_t given(int64_t wanted, int64_t otherwise) {
     return wanted > 0 ? wanted : otherwise;
 }
 
-static tomo_status start(tomo_scan *scan, const char *name, const tomo_volume_options *options,
+static tomo_status start(tomo_reader *reader, const char *name, const tomo_volume_options *options,
                          tomo_error *err) {
-    *scan = (tomo_scan){.name = name};
-    if (options != NULL) scan->options = *options;
-    tomo_volume_limits *l = &scan->options.limits;
+    *reader = (tomo_reader){.name = name};
+    if (options != NULL) reader->options = *options;
+    tomo_volume_limits *l = &reader->options.limits;
     *l = (tomo_volume_limits){given(l->voxels, TOMO_LIMIT_VOXELS), given(l->slices, TOMO_LIMIT_SLICES),
                               given(l->expanded_bytes, TOMO_LIMIT_EXPANDED_BYTES),
                               given(l->files, TOMO_LIMIT_FILES),
                               given(l->folder_depth, TOMO_LIMIT_FOLDER_DEPTH)};
-    scan->volume = calloc(1, sizeof *scan->volume);
-    if (scan->volume == NULL) return tomo_fail_memory(err, name, sizeof *scan->volume);
-    scan->volume->record = cJSON_CreateObject();
-    if (scan->volume->record != NULL) return TOMO_OK;
-    tomo_volume_free(scan->volume);
+    reader->volume = calloc(1, sizeof *reader->volume);
+    if (reader->volume == NULL) return tomo_fail_memory(err, name, sizeof *reader->volume);
+    reader->volume->record = cJSON_CreateObject();
+    if (reader->volume->record != NULL) return TOMO_OK;
+    tomo_volume_free(reader->volume);
     return tomo_fail_memory(err, name, 64);
 }
 
-static tomo_status finish(tomo_scan *scan, tomo_status status, tomo_volume **volume) {
+static tomo_status finish(tomo_reader *reader, tomo_status status, tomo_volume **volume) {
     if (status == TOMO_OK) {
-        complete(scan);
-        *volume = scan->volume;
+        complete(reader);
+        *volume = reader->volume;
     } else {
-        tomo_volume_free(scan->volume);
+        tomo_volume_free(reader->volume);
     }
     return status;
 }
 
 tomo_status tomo_volume_open(const char *path, const tomo_volume_options *options, tomo_volume **volume,
                              tomo_error *err) {
-    tomo_scan scan;
+    tomo_reader reader;
     *volume = NULL;
-    tomo_status status = start(&scan, path, options, err);
+    tomo_status status = start(&reader, path, options, err);
     if (status != TOMO_OK) return status;
-    scan.path = path;
-    return finish(&scan, read_path(&scan, path, NULL, err), volume);
+    reader.path = path;
+    return finish(&reader, read_path(&reader, path, NULL, err), volume);
 }
 
 tomo_status tomo_volume_open_memory(const char *name, const unsigned char *bytes, size_t size,
                                     const tomo_volume_options *options, tomo_volume **volume,
                                     tomo_error *err) {
-    tomo_scan scan;
+    tomo_reader reader;
     *volume = NULL;
-    tomo_status status = start(&scan, name, options, err);
+    tomo_status status = start(&reader, name, options, err);
     if (status != TOMO_OK) return status;
-    return finish(&scan, read_bytes(&scan, bytes, size, NULL, err), volume);
+    return finish(&reader, read_bytes(&reader, bytes, size, NULL, err), volume);
 }
 
 tomo_status tomo_volume_list_series(const char *path, const tomo_volume_options *options, cJSON **list,
                                     tomo_error *err) {
-    tomo_scan scan;
+    tomo_reader reader;
     *list = NULL;
-    tomo_status status = start(&scan, path, options, err);
+    tomo_status status = start(&reader, path, options, err);
     if (status != TOMO_OK) return status;
-    scan.path = path;
-    status = read_path(&scan, path, list, err);
-    tomo_volume_free(scan.volume);
+    reader.path = path;
+    status = read_path(&reader, path, list, err);
+    tomo_volume_free(reader.volume);
     return status;
 }

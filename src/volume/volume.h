@@ -1,4 +1,4 @@
-/* volume.h - a scan, read from a file, folder or zip, as one canonical volume.
+/* volume.h - a reader, read from a file, folder or zip, as one canonical volume.
  *
  * Reads DICOM (file, folder, zip), NIfTI-1 and -2 (.nii, .nii.gz, .hdr with .img), NRRD (raw or gzip,
  * attached or detached) and NPY. Refuses what would show a wrong picture: colour, complex and vector voxels,
@@ -32,7 +32,7 @@ typedef struct tomo_warning {
 typedef struct tomo_volume {
     float *voxels;        /* [z][y][x]: x to the patient's Left, y to Posterior, z to Superior; all finite */
     int64_t shape[3];     /* z, y, x */
-    double spacing_mm[3]; /* x, y, z: lengths of the affine's columns */
+    double spacing_mm[3]; /* z, y, x: from voxel to voxel, the lengths of the affine's columns */
     tomo_affine affine_ras; /* (x, y, z, 1) -> mm, x to Right, y to Anterior, z to Superior */
     tomo_intensity intensity;
     float minimum, maximum;
@@ -72,6 +72,11 @@ void tomo_volume_free(tomo_volume *volume);
  */
 tomo_status tomo_volume_list_series(const char *path, const tomo_volume_options *options, cJSON **list,
                                     tomo_error *err);
+
+/* A volume around voxels [shape[0]][shape[1]][shape[2]] (canonical order), which it takes over: on success
+ * they are freed with it. Non-finite voxels are replaced, minimum to deviation are computed. */
+tomo_status tomo_volume_create(float *voxels, const int64_t shape[3], const tomo_affine *affine_ras,
+                               tomo_intensity intensity, tomo_volume **volume, tomo_error *err);
 
 /* All that is known of the volume: what was read and how, geometry, intensities, warnings. `slices` (NULL:
  * none) is the record of tomo_slices_make and becomes the member "slices". Freed by cJSON_Delete; NULL when
