@@ -67,7 +67,8 @@ tomo_status tomo_channels_make(const tomo_volume *volume, const tomo_slices_sett
 static inline float tomo_channel_apply(tomo_channel c, float value) {
     float y = (value - c.low) / c.range;
     if (!c.clip) return y;
-    return y < 0 ? 0 : y > 1 ? 1 : y;
+    y = y > 0 ? y : 0; /* in this form a minimum and a maximum without branches */
+    return y < 1 ? y : 1;
 }
 void tomo_channel_map(tomo_channel channel, const float *values, int64_t n, float *out);
 

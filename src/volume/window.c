@@ -55,7 +55,12 @@ tomo_status tomo_percentiles(const float *values, int64_t n, const double *perce
 }
 
 void tomo_channel_map(tomo_channel channel, const float *values, int64_t n, float *out) {
-    for (int64_t i = 0; i < n; i++) out[i] = tomo_channel_apply(channel, values[i]);
+    if (channel.clip) {
+        for (int64_t i = 0; i < n; i++)
+            out[i] = tomo_channel_apply((tomo_channel){channel.low, channel.range, true}, values[i]);
+    } else {
+        for (int64_t i = 0; i < n; i++) out[i] = (values[i] - channel.low) / channel.range;
+    }
 }
 
 tomo_status tomo_channels_make(const tomo_volume *v, const tomo_slices_settings *settings,
