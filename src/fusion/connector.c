@@ -38,6 +38,7 @@ typedef struct injection {
 struct tomo_connector {
     tomo_connector_config config;
     tomo_arena *arena; /* what had to be widened to float */
+    int64_t bytes, parameters;
     norm norm_in, norm_out;
     tomo_linear proj_in;  /* C -> d */
     tomo_linear position; /* d -> d, no bias */
@@ -188,6 +189,8 @@ tomo_status tomo_connector_create(const tomo_connector_config *config, const tom
     }
     tomo_binder binder = {.checkpoint = checkpoint, .arena = n->arena, .prefix = ""};
     bind_all(&binder, n);
+    n->bytes = binder.bytes;
+    n->parameters = binder.parameters;
     if (binder.error.status != TOMO_OK) {
         tomo_connector_free(n);
         if (err != NULL) *err = binder.error;
@@ -205,6 +208,22 @@ void tomo_connector_free(tomo_connector *connector) {
 
 const tomo_connector_config *tomo_connector_get_config(const tomo_connector *connector) {
     return &connector->config;
+}
+
+tomo_status tomo_connector_parameters(const tomo_connector_config *config, tomo_parameter_fn tell, void *user,
+                                      tomo_error *err) {
+    tomo_connector *n = calloc(1, sizeof *n);
+    if (n == NULL) return tomo_fail_memory(err, "connector", sizeof *n);
+    n->config = *config;
+    tomo_binder binder = {.prefix = "", .collect = tell, .collect_user = user};
+    bind_all(&binder, n);
+    free(n);
+    return TOMO_OK;
+}
+
+void tomo_connector_weight_size(const tomo_connector *connector, int64_t *bytes, int64_t *parameters) {
+    *bytes = connector->bytes;
+    *parameters = connector->parameters;
 }
 
 /* --------------------------------------------------------------------------- forward */

@@ -36,6 +36,12 @@ tomo_status tomo_connector_create(const tomo_connector_config *config, const tom
 void tomo_connector_free(tomo_connector *connector);
 const tomo_connector_config *tomo_connector_get_config(const tomo_connector *connector);
 
+/* What a checkpoint of this configuration holds, for making one. */
+tomo_status tomo_connector_parameters(const tomo_connector_config *config, tomo_parameter_fn tell, void *user,
+                                      tomo_error *err);
+/* Bytes of the weights as stored, and their number. */
+void tomo_connector_weight_size(const tomo_connector *connector, int64_t *bytes, int64_t *parameters);
+
 /* features [L, K, h, w, C] of the kept slices, kept [K] their indices among the scan's `slices` -> visual
  * tokens [T, D] in the exec's arena; NULL after a failure (exec.h). Shows (trace) embedded, fusion.i,
  * compressed, injection.i, injection.i.attention. */

@@ -73,53 +73,112 @@ static double cosine(const float *a, const float *b, int64_t n) {
     return norm == 0 ? 1.0 : nearbyint(dot / norm * 1e9) / 1e9;
 }
 
-typedef struct walk {
-    const float *descriptors, *patches;
+struct tomo_pruner {
+    tomo_prune_settings settings;
     int64_t patch_count, width;
-    const tomo_prune_settings *settings;
-    tomo_prune_result *result;
-} walk;
+    int64_t slices, room;  /* pushed so far, and how many the arrays hold */
+    float *descriptors;    /* [slices, width] */
+    float *last_patches;   /* [patch_count, width] of the last kept slice; with guard */
+    int64_t last;          /* its index */
+    tomo_slice_fate *fate; /* [slices] each */
+    double *similarity;
+    int64_t *changed;
+};
 
-static double similarity(const walk *w, int64_t a, int64_t b) {
-    return cosine(w->descriptors + a * w->width, w->descriptors + b * w->width, w->width);
+tomo_status tomo_pruner_create(const tomo_prune_settings *settings, int64_t patch_count, int64_t width,
+                               tomo_pruner **pruner, tomo_error *err) {
+    *pruner = NULL;
+    tomo_pruner *p = calloc(1, sizeof *p);
+    if (p == NULL) return tomo_fail_memory(err, "pruning", sizeof *p);
+    *p = (tomo_pruner){.settings = *settings, .patch_count = patch_count, .width = width};
+    if (settings->guard) {
+        p->last_patches = calloc((size_t)(patch_count * width), sizeof *p->last_patches);
+        if (p->last_patches == NULL) {
+            tomo_pruner_free(p);
+            return tomo_fail_memory(err, "pruning", (size_t)(patch_count * width) * sizeof *p->last_patches);
+        }
+    }
+    *pruner = p;
+    return TOMO_OK;
 }
 
-static int64_t changed_patches(const walk *w, int64_t a, int64_t b) {
-    int64_t changed = 0, size = w->patch_count * w->width;
-    for (int64_t p = 0; p < w->patch_count; p++) {
-        double c =
-            cosine(w->patches + a * size + p * w->width, w->patches + b * size + p * w->width, w->width);
-        changed += c < w->settings->guard_threshold;
+void tomo_pruner_free(tomo_pruner *p) {
+    if (p == NULL) return;
+    free(p->descriptors);
+    free(p->last_patches);
+    free(p->fate);
+    free(p->similarity);
+    free(p->changed);
+    free(p);
+}
+
+/* Makes an array hold `room` elements; false when out of memory (the old one stays). */
+static bool grow(void *array, size_t size, int64_t room) {
+    void **place = array, *larger = realloc(*place, (size_t)room * size);
+    if (larger == NULL) return false;
+    *place = larger;
+    return true;
+}
+
+static tomo_status make_room(tomo_pruner *p, tomo_error *err) {
+    if (p->slices < p->room) return TOMO_OK;
+    int64_t room = p->room == 0 ? 64 : p->room * 2;
+    if (!grow(&p->descriptors, (size_t)p->width * sizeof(float), room) ||
+        !grow(&p->fate, sizeof *p->fate, room) || !grow(&p->similarity, sizeof *p->similarity, room) ||
+        !grow(&p->changed, sizeof *p->changed, room)) {
+        return tomo_fail_memory(err, "pruning", (size_t)(room * p->width) * sizeof(float));
+    }
+    p->room = room;
+    return TOMO_OK;
+}
+
+static double similarity(const tomo_pruner *p, int64_t a, int64_t b) {
+    return cosine(p->descriptors + a * p->width, p->descriptors + b * p->width, p->width);
+}
+
+static int64_t changed_patches(const tomo_pruner *p, const float *patches) {
+    int64_t changed = 0;
+    for (int64_t i = 0; i < p->patch_count; i++) {
+        double c = cosine(patches + i * p->width, p->last_patches + i * p->width, p->width);
+        changed += c < p->settings.guard_threshold;
     }
     return changed;
 }
 
-static void first_pass(const walk *w) {
-    tomo_prune_result *r = w->result;
-    r->kept[r->count++] = 0;
-    r->fate[0] = TOMO_SLICE_FIRST;
-    r->similarity[0] = 1;
-    r->changed[0] = -1;
-    for (int64_t s = 1; s < r->slices; s++) {
-        int64_t last = r->kept[r->count - 1];
-        r->similarity[s] = similarity(w, s, last);
-        r->changed[s] = -1;
-        r->fate[s] = r->similarity[s] < w->settings->threshold ? TOMO_SLICE_DIFFERS : TOMO_SLICE_DROPPED;
-        if (r->fate[s] == TOMO_SLICE_DROPPED && w->settings->guard) {
-            r->changed[s] = changed_patches(w, s, last);
-            if (r->changed[s] >= w->settings->guard_patches) r->fate[s] = TOMO_SLICE_GUARDED;
-        }
-        if (r->fate[s] != TOMO_SLICE_DROPPED) r->kept[r->count++] = s;
+/* One step of the walk: slice s, whose descriptor is in place, against the last kept one. */
+static tomo_slice_fate decide(tomo_pruner *p, int64_t s, const float *patches) {
+    p->similarity[s] = 1;
+    p->changed[s] = -1;
+    if (s == 0) return TOMO_SLICE_FIRST;
+    p->similarity[s] = similarity(p, s, p->last);
+    if (p->similarity[s] < p->settings.threshold) return TOMO_SLICE_DIFFERS;
+    if (!p->settings.guard) return TOMO_SLICE_DROPPED;
+    p->changed[s] = changed_patches(p, patches);
+    return p->changed[s] >= p->settings.guard_patches ? TOMO_SLICE_GUARDED : TOMO_SLICE_DROPPED;
+}
+
+tomo_status tomo_pruner_push(tomo_pruner *p, const float *descriptor, const float *patches, bool *kept,
+                             tomo_error *err) {
+    tomo_status status = make_room(p, err);
+    if (status != TOMO_OK) return status;
+    int64_t s = p->slices++;
+    memcpy(p->descriptors + s * p->width, descriptor, (size_t)p->width * sizeof *descriptor);
+    p->fate[s] = decide(p, s, patches);
+    *kept = p->fate[s] != TOMO_SLICE_DROPPED;
+    if (*kept) {
+        p->last = s;
+        size_t bytes = (size_t)(p->patch_count * p->width) * sizeof *patches;
+        if (p->settings.guard) memcpy(p->last_patches, patches, bytes);
     }
+    return TOMO_OK;
 }
 
 /* Drops the kept slice (never the first) that is most like the kept slice before it; the first of equals. */
-static void drop_most_similar(const walk *w) {
-    tomo_prune_result *r = w->result;
+static void drop_most_similar(const tomo_pruner *p, tomo_prune_result *r) {
     int64_t best = 1;
     double most = -INFINITY;
     for (int64_t i = 1; i < r->count; i++) {
-        double c = similarity(w, r->kept[i], r->kept[i - 1]);
+        double c = similarity(p, r->kept[i], r->kept[i - 1]);
         if (c > most) {
             most = c;
             best = i;
@@ -131,8 +190,7 @@ static void drop_most_similar(const walk *w) {
 }
 
 /* Restores the dropped slice that is least like the kept slice before it; the first of equals. */
-static void restore_least_similar(const walk *w) {
-    tomo_prune_result *r = w->result;
+static void restore_least_similar(const tomo_pruner *p, tomo_prune_result *r) {
     int64_t best = -1, place = 0;
     double least = INFINITY;
     for (int64_t s = 1, i = 0; s < r->slices; s++) { /* kept[i]: the last kept slice before or at s */
@@ -140,7 +198,7 @@ static void restore_least_similar(const walk *w) {
             i++;
             continue;
         }
-        double c = similarity(w, s, r->kept[i]);
+        double c = similarity(p, s, r->kept[i]);
         if (c < least) {
             least = c;
             best = s;
@@ -153,26 +211,24 @@ static void restore_least_similar(const walk *w) {
     r->count++;
 }
 
-tomo_status tomo_prune(const float *descriptors, const float *patches, int64_t slices, int64_t patch_count,
-                       int64_t width, const tomo_prune_settings *settings, tomo_prune_result *result,
-                       tomo_error *err) {
-    *result = (tomo_prune_result){.slices = slices};
-    size_t n = (size_t)slices;
-    result->kept = calloc(n, sizeof *result->kept);
-    result->fate = calloc(n, sizeof *result->fate);
-    result->similarity = calloc(n, sizeof *result->similarity);
-    result->changed = calloc(n, sizeof *result->changed);
-    if (result->kept == NULL || result->fate == NULL || result->similarity == NULL ||
-        result->changed == NULL) {
-        tomo_prune_free(result);
-        return tomo_fail_memory(err, "pruning", n * 32);
+tomo_status tomo_pruner_finish(tomo_pruner *p, tomo_prune_result *r, tomo_error *err) {
+    *r = (tomo_prune_result){
+        .slices = p->slices, .fate = p->fate, .similarity = p->similarity, .changed = p->changed};
+    p->fate = NULL; /* handed over */
+    p->similarity = NULL;
+    p->changed = NULL;
+    r->kept = calloc((size_t)p->slices, sizeof *r->kept);
+    if (r->kept == NULL) {
+        tomo_prune_free(r);
+        return tomo_fail_memory(err, "pruning", (size_t)p->slices * sizeof *r->kept);
     }
-    walk w = {descriptors, patches, patch_count, width, settings, result};
-    first_pass(&w);
-    int64_t most = settings->max_slices > 1 ? settings->max_slices : 1;
-    int64_t least = settings->min_slices < slices ? settings->min_slices : slices;
-    while (result->count > most) drop_most_similar(&w);
-    while (result->count < least) restore_least_similar(&w);
+    for (int64_t s = 0; s < r->slices; s++) {
+        if (r->fate[s] != TOMO_SLICE_DROPPED) r->kept[r->count++] = s;
+    }
+    int64_t most = p->settings.max_slices > 1 ? p->settings.max_slices : 1;
+    int64_t least = p->settings.min_slices < p->slices ? p->settings.min_slices : p->slices;
+    while (r->count > most) drop_most_similar(p, r);
+    while (r->count < least) restore_least_similar(p, r);
     return TOMO_OK;
 }
 

@@ -15,8 +15,8 @@ typedef struct tomo_prune_settings {
     int64_t guard_patches; /* this many patches less similar than guard_threshold keep the slice */
 } tomo_prune_settings;
 
-/* The "prune" section of config.json; unknown keys are refused by name. min_slices above max_slices has a meaning
- * here (drop, then restore); a model directory refuses it. */
+/* The "prune" section of config.json; unknown keys are refused by name. min_slices above max_slices has a
+ * meaning here (drop, then restore); a model directory refuses it. */
 tomo_status tomo_prune_parse(const cJSON *section, tomo_json_at at, tomo_prune_settings *settings,
                              tomo_error *err);
 
@@ -41,11 +41,21 @@ typedef struct tomo_prune_result {
     int64_t *changed; /* [slices]: patches that differed then, -1 where they were not looked at */
 } tomo_prune_result;
 
-/* descriptors [slices, width], the mean of each slice's deep patch tokens; patches [slices, patches, width],
- * those tokens (NULL without guard). slices >= 1. The result is freed by tomo_prune_free. */
-tomo_status tomo_prune(const float *descriptors, const float *patches, int64_t slices, int64_t patch_count,
-                       int64_t width, const tomo_prune_settings *settings, tomo_prune_result *result,
-                       tomo_error *err);
+/* Takes slices one after another, so that only what was kept has to be held: features of a dropped slice are
+ * needed again only when it is restored at the end. */
+typedef struct tomo_pruner tomo_pruner;
+
+/* width: of descriptors and patch tokens; patch_count: patches a slice. */
+tomo_status tomo_pruner_create(const tomo_prune_settings *settings, int64_t patch_count, int64_t width,
+                               tomo_pruner **pruner, tomo_error *err);
+void tomo_pruner_free(tomo_pruner *pruner);
+/* The next slice: descriptor [width], the mean of its deep patch tokens, and patches [patch_count, width],
+ * those tokens (NULL without guard). *kept: whether the walk keeps it. */
+tomo_status tomo_pruner_push(tomo_pruner *pruner, const float *descriptor, const float *patches, bool *kept,
+                             tomo_error *err);
+/* All slices were pushed (at least one): respects the limits and hands out the result, freed by
+ * tomo_prune_free. */
+tomo_status tomo_pruner_finish(tomo_pruner *pruner, tomo_prune_result *result, tomo_error *err);
 void tomo_prune_free(tomo_prune_result *result);
 
 /* Writes how many slices each kept slice stands for, itself and those up to the next kept one, into

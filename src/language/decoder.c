@@ -54,18 +54,32 @@ static void bind_layer(tomo_binder *b, const tomo_decoder_config *c, int i, tomo
     b->prefix = "";
 }
 
-static tomo_status bind_all(tomo_decoder *d, tomo_error *err) {
+static void bind_all(tomo_decoder *d, tomo_binder *b) {
     const tomo_decoder_config *c = &d->config;
-    tomo_binder b = {.checkpoint = d->checkpoint, .arena = d->arena, .prefix = ""};
-    d->embedding =
-        tomo_bind_weight(&b, 2, (int64_t[]){c->vocabulary, c->hidden}, "model.embed_tokens.weight");
-    d->norm = tomo_bind_float(&b, 1, &c->hidden, "model.norm.weight");
-    for (int i = 0; i < (int)c->layers; i++) bind_layer(&b, c, i, &d->layers[i]);
+    d->embedding = tomo_bind_weight(b, 2, (int64_t[]){c->vocabulary, c->hidden}, "model.embed_tokens.weight");
+    d->norm = tomo_bind_float(b, 1, &c->hidden, "model.norm.weight");
+    for (int i = 0; i < (int)c->layers; i++) bind_layer(b, c, i, &d->layers[i]);
     if (c->tied) {
         d->head.weight = d->embedding;
     } else {
-        d->head = tomo_bind_linear(&b, c->vocabulary, c->hidden, false, "lm_head");
+        d->head = tomo_bind_linear(b, c->vocabulary, c->hidden, false, "lm_head");
     }
+}
+
+tomo_status tomo_decoder_parameters(const tomo_decoder_config *config, tomo_parameter_fn tell, void *user,
+                                    tomo_error *err) {
+    tomo_decoder *d = calloc(1, sizeof *d);
+    if (d == NULL) return tomo_fail_memory(err, "language model", sizeof *d);
+    d->config = *config;
+    tomo_binder binder = {.prefix = "", .collect = tell, .collect_user = user};
+    bind_all(d, &binder);
+    free(d);
+    return TOMO_OK;
+}
+
+static tomo_status bind_checkpoint(tomo_decoder *d, tomo_error *err) {
+    tomo_binder b = {.checkpoint = d->checkpoint, .arena = d->arena, .prefix = ""};
+    bind_all(d, &b);
     d->bytes = b.bytes;
     d->parameters = b.parameters;
     if (b.error.status != TOMO_OK && err != NULL) *err = b.error;
@@ -81,7 +95,7 @@ tomo_status tomo_decoder_open(const char *folder, const char *adapter, bool merg
     tomo_status status = d->arena == NULL ? tomo_fail_memory(err, folder, 0) : TOMO_OK;
     if (status == TOMO_OK) status = tomo_decoder_config_read(folder, &d->config, err);
     if (status == TOMO_OK) status = tomo_checkpoint_open(folder, &d->checkpoint, err);
-    if (status == TOMO_OK) status = bind_all(d, err);
+    if (status == TOMO_OK) status = bind_checkpoint(d, err);
     if (status == TOMO_OK && adapter != NULL) {
         status = tomo_lora_apply(adapter, merge, d->layers, d->config.layers, d->arena, &d->lora, err);
     }

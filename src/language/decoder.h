@@ -6,6 +6,7 @@
 
 #include "language/config.h"
 #include "tensor/ops.h"
+#include "weights/bind.h"
 
 typedef struct tomo_decoder tomo_decoder;
 
@@ -18,6 +19,10 @@ void tomo_decoder_free(tomo_decoder *decoder);
 const tomo_decoder_config *tomo_decoder_get_config(const tomo_decoder *decoder);
 /* Bytes of the weights that a pass reads, as stored, and their number. */
 void tomo_decoder_weight_size(const tomo_decoder *decoder, int64_t *bytes, int64_t *parameters);
+
+/* What a checkpoint of this configuration holds, for making one. */
+tomo_status tomo_decoder_parameters(const tomo_decoder_config *config, tomo_parameter_fn tell, void *user,
+                                    tomo_error *err);
 
 /* Keys and values of the tokens so far. */
 typedef struct tomo_kv_cache tomo_kv_cache;

@@ -81,7 +81,7 @@ static void bind_layer(tomo_binder *b, int64_t width, int i, tomo_vit_layer *l) 
     char part[64];
 #define NAME(text) (snprintf(part, sizeof part, "encoder.layers.%d." text, i), part)
     const tomo_stored *fc1 = tomo_bind_find(b, "%s", NAME("mlp.fc1.weight"));
-    int64_t hidden = fc1 == NULL ? 0 : fc1->shape[0]; /* absent: the binding below says so */
+    int64_t hidden = fc1 == NULL ? 4 * width : fc1->shape[0]; /* absent: the binding below says so */
     l->norm1_weight = tomo_bind_float(b, 1, &width, "%s", NAME("layer_norm1.weight"));
     l->norm1_bias = tomo_bind_float(b, 1, &width, "%s", NAME("layer_norm1.bias"));
     l->query = tomo_bind_linear(b, width, width, true, "%s", NAME("self_attn.q_proj"));

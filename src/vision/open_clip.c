@@ -101,7 +101,7 @@ static void read_statistics(const cJSON *config, tomo_vit *v) {
 
 static void bind_layer(tomo_binder *b, int64_t width, int i, tomo_vit_layer *l) {
     const tomo_stored *fc1 = tomo_bind_find(b, "blocks.%d.mlp.fc1.weight", i);
-    int64_t hidden = fc1 == NULL ? 0 : fc1->shape[0]; /* absent: the binding below says so */
+    int64_t hidden = fc1 == NULL ? 4 * width : fc1->shape[0]; /* absent: the binding below says so */
     l->norm1_weight = tomo_bind_float(b, 1, &width, "blocks.%d.norm1.weight", i);
     l->norm1_bias = tomo_bind_float(b, 1, &width, "blocks.%d.norm1.bias", i);
     l->qkv = tomo_bind_linear(b, 3 * width, width, true, "blocks.%d.attn.qkv", i);
@@ -126,7 +126,7 @@ static void bind_all(tomo_binder *b, tomo_vit *v) {
     const tomo_stored *projection = tomo_bind_find(b, "visual.head.proj.weight");
     if (projection != NULL)
         v->projection = tomo_bind_linear(b, projection->shape[0], C, false, "visual.head.proj");
-    if (b->error.status != TOMO_OK) return;
+    if (token.data == NULL || table.data == NULL || kernel.data == NULL) return;
     v->class_token = tomo_tensor_reshape(&token, 1, &C);
     v->positions = tomo_tensor_reshape(&table, 2, (int64_t[]){tokens, C});
     v->patch.weight = tomo_tensor_reshape(&kernel, 2, (int64_t[]){C, 3 * p * p});
@@ -149,4 +149,10 @@ tomo_status tomo_open_clip_load(const char *config_path, const cJSON *config, co
     read_statistics(config, v);
     bind_all(binder, v);
     return TOMO_OK;
+}
+
+void tomo_open_clip_parameters(const tomo_vit *sizes, tomo_parameter_fn tell, void *user) {
+    tomo_vit v = *sizes;
+    tomo_binder binder = {.prefix = "", .collect = tell, .collect_user = user};
+    bind_all(&binder, &v);
 }

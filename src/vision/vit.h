@@ -58,6 +58,9 @@ tomo_status tomo_clip_load(const char *config_path, const cJSON *config, const c
 tomo_status tomo_open_clip_load(const char *config_path, const cJSON *config, const char *folder,
                                 tomo_binder *binder, tomo_vit *vit, tomo_error *err);
 
+/* What an open_clip checkpoint of these sizes holds, for making one. */
+void tomo_open_clip_parameters(const tomo_vit *sizes, tomo_parameter_fn tell, void *user);
+
 /* Sizes that no loader may pass on: positive, heads dividing the width, depth within TOMO_VIT_LAYERS. */
 tomo_status tomo_vit_check(const tomo_vit *vit, const char *config_path, tomo_error *err);
 

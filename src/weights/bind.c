@@ -42,6 +42,10 @@ static tomo_tensor bind(tomo_binder *binder, bool as_float, int rank, const int6
                         const char *name) {
     tomo_tensor absent = {0};
     if (binder->error.status != TOMO_OK) return absent;
+    if (binder->collect != NULL) {
+        binder->collect(binder->collect_user, name, rank, shape);
+        return absent;
+    }
     const char *file = tomo_checkpoint_path(binder->checkpoint);
     const tomo_stored *stored = NULL;
     if (tomo_checkpoint_need(binder->checkpoint, name, &stored, &binder->error) != TOMO_OK) return absent;
@@ -109,7 +113,7 @@ bool tomo_bind_has(const tomo_binder *binder, const char *name, ...) {
     va_start(arguments, name);
     full_name(binder, full, name, arguments);
     va_end(arguments);
-    return tomo_checkpoint_find(binder->checkpoint, full) != NULL;
+    return binder->checkpoint != NULL && tomo_checkpoint_find(binder->checkpoint, full) != NULL;
 }
 
 const tomo_stored *tomo_bind_find(const tomo_binder *binder, const char *name, ...) {
@@ -118,5 +122,5 @@ const tomo_stored *tomo_bind_find(const tomo_binder *binder, const char *name, .
     va_start(arguments, name);
     full_name(binder, full, name, arguments);
     va_end(arguments);
-    return tomo_checkpoint_find(binder->checkpoint, full);
+    return binder->checkpoint == NULL ? NULL : tomo_checkpoint_find(binder->checkpoint, full);
 }

@@ -6,6 +6,9 @@
 #include "tensor/ops.h"
 #include "weights/checkpoint.h"
 
+/* Told of one parameter of a network. */
+typedef void (*tomo_parameter_fn)(void *user, const char *name, int rank, const int64_t *shape);
+
 /* Weights stay where the checkpoint has them; what must be float and is not is widened into the arena. The
  * first failure is kept (name, shape found, shape wanted) and everything after it gives absent tensors, so a
  * loader is written straight down and asks once. Checkpoint and arena outlive the bound tensors. */
@@ -15,6 +18,10 @@ typedef struct tomo_binder {
     const char *prefix;        /* put before every name; "" for none */
     tomo_error error;          /* status TOMO_OK: nothing failed so far */
     int64_t bytes, parameters; /* of what was bound so far, as stored */
+    /* Where set, nothing is fetched (checkpoint may be NULL): each tensor that would be is named here
+     * instead, so that a network's own loader tells what a new checkpoint of it must hold. */
+    tomo_parameter_fn collect;
+    void *collect_user;
 } tomo_binder;
 
 /* The tensor prefix + name (printf style) with exactly this shape, in the type it is stored in (F32, BF16,

@@ -1,0 +1,33 @@
+/* config.h - a model directory's config.json. */
+#ifndef TOMO_MODEL_CONFIG_H
+#define TOMO_MODEL_CONFIG_H
+
+#include "fusion/connector.h"
+#include "fusion/prune.h"
+#include "volume/slices.h"
+
+typedef enum tomo_prompt_format {
+    TOMO_PROMPT_CHAT, /* the turns of the language model's own chat format */
+    TOMO_PROMPT_M3D   /* the benchmark's plain text: placeholders, then the question */
+} tomo_prompt_format;
+
+/* Texts point into `json`. */
+typedef struct tomo_model_config {
+    cJSON *json;
+    const char *encoder_path;
+    int64_t layers[TOMO_CONNECTOR_LAYERS]; /* hidden states to read, shallow to deep */
+    int layer_count;
+    tomo_slices_settings volume;
+    tomo_prune_settings prune;
+    tomo_connector_config connector;
+    const char *language_path, *adapter_path;  /* adapter NULL: none */
+    const char *image_token, *system, *report; /* system NULL: none */
+    tomo_prompt_format prompt_format;
+} tomo_model_config;
+
+/* Unknown keys are refused by name (TOMO_E_HEADER). *config is freed by tomo_model_config_free, also after a
+ * failure. */
+tomo_status tomo_model_config_read(const char *path, tomo_model_config *config, tomo_error *err);
+void tomo_model_config_free(tomo_model_config *config);
+
+#endif

@@ -1,0 +1,242 @@
+#include "model/model.h"
+
+#include "base/file.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* --------------------------------------------------------------------------- opening */
+
+/* Encoder, connector and language model must speak of the same sizes. */
+static tomo_status check_sizes(const tomo_model *m, const char *path, tomo_error *err) {
+    const tomo_vit *vit = tomo_encoder_vit(m->encoder);
+    const tomo_connector_config *c = &m->config.connector;
+    int64_t side = vit->image_size / vit->patch_size, hidden = tomo_decoder_get_config(m->decoder)->hidden;
+    const struct {
+        const char *key;
+        int64_t found, wanted;
+    } sizes[] = {
+        {"connector.encoder_width", c->encoder_width, vit->width},
+        {"connector.grid[0]", c->grid[0], side},
+        {"connector.grid[1]", c->grid[1], side},
+        {"connector.language_width", c->language_width, hidden},
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        if (sizes[i].found != sizes[i].wanted) {
+            return tomo_fail(err, TOMO_E_HEADER, "%s: \"%s\" is %lld; encoder and language model have %lld",
+                             path, sizes[i].key, (long long)sizes[i].found, (long long)sizes[i].wanted);
+        }
+    }
+    for (int i = 0; i < m->config.layer_count; i++) {
+        if (m->config.layers[i] > vit->depth) {
+            return tomo_fail(err, TOMO_E_HEADER, "%s: \"encoder.layers\" names %lld; the encoder has %lld",
+                             path, (long long)m->config.layers[i], (long long)vit->depth);
+        }
+    }
+    return TOMO_OK;
+}
+
+static tomo_status open_language(tomo_model *m, const char *folder, const char *adapter,
+                                 const tomo_model_options *options, tomo_error *err) {
+    tomo_status status = tomo_decoder_open(folder, adapter, options->merge_adapter, &m->decoder, err);
+    if (status == TOMO_OK) status = tomo_tokenizer_open(folder, &m->tokenizer, err);
+    if (status != TOMO_OK) return status;
+    m->end_id = -1;
+    if (options->chat_format != NULL) {
+        m->chat = tomo_chat_format_by_name(options->chat_format);
+        if (m->chat == NULL) {
+            return tomo_fail(err, TOMO_E_USAGE, "chat format \"%.60s\" is not known", options->chat_format);
+        }
+    } else if (tomo_chat_format_detect(folder, &m->chat, &m->chat_error) != TOMO_OK) {
+        m->chat = NULL; /* refused when a turn has to be written: text alone needs no format */
+    }
+    if (m->chat != NULL) m->end_id = tomo_chat_end_id(m->chat, m->tokenizer);
+    return TOMO_OK;
+}
+
+/* FOLDER/PART, opened by `open`. */
+static tomo_status open_encoder(tomo_model *m, tomo_error *err) {
+    char *path = tomo_path_join(m->folder, m->config.encoder_path);
+    tomo_status status =
+        path == NULL ? tomo_fail_memory(err, m->folder, 0) : tomo_encoder_open(path, &m->encoder, err);
+    free(path);
+    return status;
+}
+
+static tomo_status open_connector(tomo_model *m, tomo_error *err) {
+    char *path = tomo_path_join(m->folder, "connector.safetensors");
+    tomo_status status =
+        path == NULL ? tomo_fail_memory(err, m->folder, 0) : tomo_checkpoint_open(path, &m->weights, err);
+    if (status == TOMO_OK)
+        status = tomo_connector_create(&m->config.connector, m->weights, &m->connector, err);
+    free(path);
+    return status;
+}
+
+static tomo_status open_parts(tomo_model *m, const char *config_path, const tomo_model_options *options,
+                              tomo_error *err) {
+    tomo_status status = open_encoder(m, err);
+    if (status == TOMO_OK) status = open_connector(m, err);
+    if (status != TOMO_OK) return status;
+    char *language = tomo_path_join(m->folder, m->config.language_path), *adapter = NULL;
+    if (m->config.adapter_path != NULL) adapter = tomo_path_join(m->folder, m->config.adapter_path);
+    status = language == NULL ? tomo_fail_memory(err, m->folder, 0)
+                              : open_language(m, language, adapter, options, err);
+    free(adapter);
+    free(language);
+    if (status == TOMO_OK) status = check_sizes(m, config_path, err);
+    if (status != TOMO_OK) return status;
+    m->image_id = tomo_tokenizer_id(m->tokenizer, m->config.image_token);
+    if (m->image_id < 0) {
+        return tomo_fail(err, TOMO_E_HEADER,
+                         "%s: \"prompt.image_token\" is \"%.60s\", which the tokenizer does not have",
+                         config_path, m->config.image_token);
+    }
+    if (m->config.prompt_format == TOMO_PROMPT_CHAT && m->chat == NULL) {
+        if (err != NULL) *err = m->chat_error;
+        return m->chat_error.status;
+    }
+    return TOMO_OK;
+}
+
+/* A model directory and a language model's own both have a config.json; its model_type tells. */
+static tomo_status is_model_directory(const char *path, bool *is, tomo_error *err) {
+    cJSON *root = NULL;
+    const char *type = "";
+    tomo_status status = tomo_json_open(path, &root, err);
+    if (status == TOMO_OK)
+        status = tomo_json_text(root, "model_type", (tomo_json_at){path, ""}, true, &type, err);
+    *is = status == TOMO_OK && strcmp(type, "tomoscribe") == 0;
+    cJSON_Delete(root);
+    return status;
+}
+
+tomo_status tomo_model_open(tomo_context *context, const char *folder, const tomo_model_options *options,
+                            tomo_model **model, tomo_error *err) {
+    tomo_model_options none = {0};
+    if (options == NULL) options = &none;
+    *model = NULL;
+    tomo_model *m = calloc(1, sizeof *m);
+    char *path = tomo_path_join(folder, "config.json");
+    tomo_status status = TOMO_OK;
+    if (m == NULL || path == NULL || (m->folder = strdup(folder)) == NULL) {
+        status = tomo_fail_memory(err, folder, 0);
+    } else {
+        m->context = context;
+        m->image_id = m->end_id = -1;
+        status = is_model_directory(path, &m->reads_scans, err);
+    }
+    if (status == TOMO_OK && m->reads_scans) {
+        status = tomo_model_config_read(path, &m->config, err);
+        if (status == TOMO_OK) status = open_parts(m, path, options, err);
+    } else if (status == TOMO_OK) {
+        status = open_language(m, folder, NULL, options, err);
+    }
+    free(path);
+    if (status != TOMO_OK) {
+        tomo_model_free(m);
+        return status;
+    }
+    *model = m;
+    return TOMO_OK;
+}
+
+void tomo_model_free(tomo_model *model) {
+    if (model == NULL) return;
+    tomo_encoder_free(model->encoder);
+    tomo_connector_free(model->connector);
+    tomo_checkpoint_free(model->weights);
+    tomo_decoder_free(model->decoder);
+    tomo_tokenizer_free(model->tokenizer);
+    tomo_model_config_free(&model->config);
+    free(model->folder);
+    free(model);
+}
+
+/* ----------------------------------------------------------------------- information */
+
+static void add_weights(cJSON *section, int64_t bytes, int64_t parameters) {
+    cJSON_AddNumberToObject(section, "parameters", (double)parameters);
+    cJSON_AddNumberToObject(section, "weight_bytes", (double)bytes);
+}
+
+static void add_language(cJSON *root, const tomo_model *m) {
+    const tomo_decoder_config *c = tomo_decoder_get_config(m->decoder);
+    cJSON *section = cJSON_AddObjectToObject(root, "language");
+    int64_t bytes, parameters;
+    tomo_decoder_weight_size(m->decoder, &bytes, &parameters);
+    cJSON_AddStringToObject(section, "family", c->family);
+    cJSON_AddNumberToObject(section, "layers", (double)c->layers);
+    cJSON_AddNumberToObject(section, "hidden", (double)c->hidden);
+    cJSON_AddNumberToObject(section, "heads", (double)c->heads);
+    cJSON_AddNumberToObject(section, "kv_heads", (double)c->kv_heads);
+    cJSON_AddNumberToObject(section, "vocabulary", (double)c->vocabulary);
+    cJSON_AddNumberToObject(section, "context", (double)c->context);
+    cJSON_AddStringToObject(section, "chat_format",
+                            m->chat == NULL ? "unknown" : tomo_chat_format_name(m->chat));
+    cJSON_AddBoolToObject(section, "adapter", m->config.adapter_path != NULL);
+    add_weights(section, bytes, parameters);
+}
+
+static void add_encoder(cJSON *root, const tomo_model *m) {
+    const tomo_vit *v = tomo_encoder_vit(m->encoder);
+    cJSON *section = cJSON_AddObjectToObject(root, "encoder");
+    int64_t bytes, parameters;
+    tomo_encoder_weight_size(m->encoder, &bytes, &parameters);
+    cJSON_AddStringToObject(section, "family", v->family);
+    cJSON_AddNumberToObject(section, "layers", (double)v->depth);
+    cJSON_AddNumberToObject(section, "width", (double)v->width);
+    cJSON_AddNumberToObject(section, "heads", (double)v->heads);
+    cJSON_AddNumberToObject(section, "image_size", (double)v->image_size);
+    cJSON_AddNumberToObject(section, "patch_size", (double)v->patch_size);
+    add_weights(section, bytes, parameters);
+}
+
+tomo_status tomo_model_info(const tomo_model *m, char **json, tomo_error *err) {
+    cJSON *root = cJSON_CreateObject();
+    cJSON_AddStringToObject(root, "model", m->folder);
+    cJSON_AddStringToObject(root, "type", m->reads_scans ? "tomoscribe" : "language model alone");
+    if (m->reads_scans) {
+        add_encoder(root, m);
+        cJSON *section = cJSON_AddObjectToObject(root, "connector");
+        int64_t bytes, parameters;
+        tomo_connector_weight_size(m->connector, &bytes, &parameters);
+        cJSON_AddNumberToObject(section, "width", (double)m->config.connector.width);
+        cJSON_AddNumberToObject(section, "visual_tokens",
+                                (double)tomo_connector_token_count(&m->config.connector));
+        add_weights(section, bytes, parameters);
+    }
+    add_language(root, m);
+    if (m->reads_scans) cJSON_AddItemToObject(root, "config", cJSON_Duplicate(m->config.json, true));
+    return tomo_json_hand_out(root, json, err);
+}
+
+/* ------------------------------------------------------------------------------ text */
+
+tomo_status tomo_model_tokenize(const tomo_model *model, const char *text, bool special, bool parse_control,
+                                int32_t **ids, size_t *count, tomo_error *err) {
+    tomo_ids list = {0};
+    tomo_encode_options options = {.add_special = special, .plain = !parse_control};
+    tomo_status status = tomo_tokenizer_encode(model->tokenizer, text, strlen(text), options, &list, err);
+    if (status != TOMO_OK) {
+        tomo_ids_free(&list);
+        return status;
+    }
+    *ids = list.data;
+    *count = list.count;
+    return TOMO_OK;
+}
+
+tomo_status tomo_model_detokenize(const tomo_model *model, const int32_t *ids, size_t count,
+                                  bool skip_special, char **text, tomo_error *err) {
+    tomo_buffer buffer = {.maximum = SIZE_MAX / 2};
+    tomo_status status = tomo_tokenizer_decode(model->tokenizer, ids, count, skip_special, &buffer, err);
+    if (status == TOMO_OK && !tomo_buffer_add(&buffer, "", 0))
+        status = tomo_fail_memory(err, "text", buffer.size);
+    if (status != TOMO_OK) {
+        tomo_buffer_free(&buffer);
+        return status;
+    }
+    *text = buffer.data;
+    return TOMO_OK;
+}

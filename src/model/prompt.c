@@ -1,0 +1,91 @@
+#include "model/prompt.h"
+
+#include <string.h>
+
+/* Begin-of-text and the like, as the tokenizer's post-processor puts them before a text. */
+static tomo_status add_begin(const tomo_model *m, tomo_ids *ids, tomo_error *err) {
+    return tomo_tokenizer_encode(m->tokenizer, "", 0, (tomo_encode_options){.add_special = true}, ids, err);
+}
+
+static tomo_status add_plain(const tomo_model *m, const char *text, tomo_ids *ids, tomo_error *err) {
+    return tomo_tokenizer_encode(m->tokenizer, text, strlen(text), (tomo_encode_options){.plain = true}, ids,
+                                 err);
+}
+
+/* The benchmark's text: placeholders, then a report's instruction at once or a question behind a space. */
+static tomo_status prompt_m3d(const tomo_model *m, const char *question, int64_t image_tokens, tomo_ids *ids,
+                              tomo_error *err) {
+    tomo_status status = add_begin(m, ids, err);
+    for (int64_t i = 0; i < image_tokens && status == TOMO_OK; i++) {
+        if (!tomo_ids_add(ids, m->image_id)) status = tomo_fail_memory(err, "prompt", ids->capacity);
+    }
+    if (status != TOMO_OK || question == NULL) {
+        return status == TOMO_OK ? add_plain(m, m->config.report, ids, err) : status;
+    }
+    tomo_buffer text = {.maximum = SIZE_MAX / 2};
+    if (!tomo_buffer_format(&text, " %s", question)) {
+        status = tomo_fail_memory(err, "prompt", strlen(question));
+    } else {
+        status = add_plain(m, text.data, ids, err);
+    }
+    tomo_buffer_free(&text);
+    return status;
+}
+
+static tomo_status needs_chat(const tomo_model *m, tomo_error *err) {
+    if (m->chat != NULL) return TOMO_OK;
+    if (err != NULL) *err = m->chat_error;
+    return m->chat_error.status;
+}
+
+tomo_status tomo_prompt_scan(const tomo_model *m, const char *question, int64_t image_tokens, tomo_ids *ids,
+                             tomo_error *err) {
+    if (m->config.prompt_format == TOMO_PROMPT_M3D) return prompt_m3d(m, question, image_tokens, ids, err);
+    tomo_status status = needs_chat(m, err);
+    if (status != TOMO_OK) return status;
+    tomo_chat_message messages[2];
+    size_t count = 0;
+    if (m->config.system != NULL) messages[count++] = (tomo_chat_message){"system", m->config.system, 0};
+    messages[count++] =
+        (tomo_chat_message){"user", question == NULL ? m->config.report : question, (int32_t)image_tokens};
+    return tomo_chat_encode(m->chat, m->tokenizer, messages, count, true, m->image_id, ids, err);
+}
+
+tomo_status tomo_prompt_text(const tomo_model *m, const char *text, bool chat, tomo_ids *ids,
+                             tomo_error *err) {
+    if (!chat) {
+        tomo_encode_options options = {.add_special = true, .plain = true};
+        return tomo_tokenizer_encode(m->tokenizer, text, strlen(text), options, ids, err);
+    }
+    tomo_status status = needs_chat(m, err);
+    if (status != TOMO_OK) return status;
+    tomo_chat_message message = {"user", text, 0};
+    return tomo_chat_encode(m->chat, m->tokenizer, &message, 1, true, m->image_id, ids, err);
+}
+
+tomo_tensor *tomo_prompt_embed(const tomo_model *m, tomo_exec *exec, const tomo_ids *ids, const float *tokens,
+                               int64_t token_count) {
+    const tomo_decoder_config *c = tomo_decoder_get_config(m->decoder);
+    int64_t places = 0;
+    for (size_t i = 0; i < ids->count; i++) {
+        if (ids->data[i] < 0 || ids->data[i] >= c->vocabulary) {
+            (void)tomo_fail(&exec->error, TOMO_E_HEADER,
+                            "%s: the tokenizer gives id %d; the language model has %lld", m->folder,
+                            (int)ids->data[i], (long long)c->vocabulary);
+            return NULL;
+        }
+        places += tokens != NULL && ids->data[i] == m->image_id;
+    }
+    if (tokens != NULL && places != token_count) {
+        (void)tomo_fail(&exec->error, TOMO_E_INTERNAL, "the prompt has %lld places for %lld visual tokens",
+                        (long long)places, (long long)token_count);
+        return NULL;
+    }
+    tomo_tensor *x = tomo_decoder_embed(m->decoder, exec, ids->data, (int64_t)ids->count);
+    for (size_t i = 0, next = 0; x != NULL && tokens != NULL && i < ids->count; i++) {
+        if (ids->data[i] != m->image_id) continue;
+        memcpy(tomo_tensor_f32(x) + (int64_t)i * c->hidden, tokens + next++ * (size_t)c->hidden,
+               (size_t)c->hidden * sizeof(float));
+    }
+    return x;
+}

@@ -1,0 +1,21 @@
+/* prompt.h - what the language model reads before it answers. */
+#ifndef TOMO_MODEL_PROMPT_H
+#define TOMO_MODEL_PROMPT_H
+
+#include "model/model.h"
+
+/* question NULL: the model's own instruction for a report. Appends the ids of the prompt with `image_tokens`
+ * placeholders in it. What the user typed is encoded as plain text. */
+tomo_status tomo_prompt_scan(const tomo_model *model, const char *question, int64_t image_tokens,
+                             tomo_ids *ids, tomo_error *err);
+/* Text without a scan: a user's turn, or as it stands. */
+tomo_status tomo_prompt_text(const tomo_model *model, const char *text, bool chat, tomo_ids *ids,
+                             tomo_error *err);
+
+/* ids -> embeddings [count, H] in the exec's arena, placeholders replaced by tokens [T, H] in order (tokens
+ * NULL: none are wanted). Ids that the language model does not have, or another number of placeholders than
+ * T, are refused. */
+tomo_tensor *tomo_prompt_embed(const tomo_model *model, tomo_exec *exec, const tomo_ids *ids,
+                               const float *tokens, int64_t token_count);
+
+#endif

@@ -1,0 +1,321 @@
+#include "model/reading.h"
+
+#include "base/clock.h"
+#include "volume/image.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The state of one reading. Features are kept only for slices that the walk keeps; a slice that is restored
+ * in the end is encoded again, which is rare and costs one slice each. */
+typedef struct reader {
+    const tomo_model *model;
+    tomo_exec *exec;
+    tomo_recorder *recorder;
+    tomo_reading *out;
+    tomo_slices *slices;
+    tomo_image_resizer *resizer;
+    tomo_pruner *pruner;
+    float **store;                              /* [S]: features [L, P, C] of a slice, or NULL */
+    int64_t L, P, C, size;                      /* size: the encoder's image */
+    tomo_tensor *states[TOMO_CONNECTOR_LAYERS]; /* [batch, P, C] in the arena */
+} reader;
+
+/* ---------------------------------------------------------------------------- pixels */
+
+typedef struct pixels_job {
+    const reader *r;
+    int64_t first;
+    float *work, *pixels;
+    size_t work_size;
+} pixels_job;
+
+static void resize_block(void *argument, int64_t block, int worker) {
+    pixels_job *job = argument;
+    const reader *r = job->r;
+    const tomo_vit *vit = tomo_encoder_vit(r->model->encoder);
+    tomo_image_encode_slices(r->slices, r->resizer, job->first + block, 1, r->size, vit->mean, vit->std,
+                             job->work + (size_t)worker * job->work_size,
+                             job->pixels + block * 3 * r->size * r->size);
+}
+
+/* Slices first .. first + count - 1 as the encoder wants them: [count, 3, size, size]. */
+static tomo_tensor *make_pixels(reader *r, int64_t first, int64_t count) {
+    tomo_tensor *pixels = tomo_exec_tensor(r->exec, 4, (int64_t[]){count, 3, r->size, r->size});
+    pixels_job job = {.r = r, .first = first, .work_size = tomo_image_encode_work(r->resizer, r->size)};
+    job.work = tomo_exec_alloc(r->exec, tomo_pool_threads(r->exec->pool), job.work_size * sizeof(float));
+    if (pixels == NULL || job.work == NULL) return NULL;
+    job.pixels = tomo_tensor_f32(pixels);
+    tomo_pool_run(r->exec->pool, count, resize_block, &job);
+    if (r->recorder != NULL) {
+        float *all = tomo_recorder_data(r->recorder, "pixel_values");
+        memcpy(all + first * 3 * r->size * r->size, job.pixels,
+               (size_t)tomo_tensor_count(pixels) * sizeof(float));
+    }
+    return pixels;
+}
+
+/* -------------------------------------------------------------------------- encoding */
+
+/* Encodes slices into r->states; the arena then holds pixels and states. */
+static tomo_status encode(reader *r, int64_t first, int64_t count, tomo_error *err) {
+    tomo_arena_reset(r->exec->arena);
+    for (int64_t i = 0; i < r->L; i++) {
+        r->states[i] = tomo_exec_tensor(r->exec, 3, (int64_t[]){count, r->P, r->C});
+    }
+    tomo_tensor *pixels = make_pixels(r, first, count);
+    if (pixels != NULL) {
+        (void)tomo_vit_forward(tomo_encoder_vit(r->model->encoder), r->exec, pixels, r->model->config.layers,
+                               (int)r->L, r->states);
+    }
+    return tomo_exec_status(r->exec, err);
+}
+
+/* Copies slice `index` of the batch in r->states to the store as slice s. */
+static tomo_status keep_features(reader *r, int64_t s, int64_t index, tomo_error *err) {
+    size_t layer = (size_t)(r->P * r->C);
+    if (r->store[s] == NULL) r->store[s] = malloc((size_t)r->L * layer * sizeof(float));
+    if (r->store[s] == NULL) return tomo_fail_memory(err, "features", (size_t)r->L * layer * sizeof(float));
+    for (int64_t i = 0; i < r->L; i++) {
+        memcpy(r->store[s] + (size_t)i * layer, tomo_tensor_f32(r->states[i]) + (size_t)index * layer,
+               layer * sizeof(float));
+    }
+    return TOMO_OK;
+}
+
+static tomo_status walk(reader *r, tomo_error *err) {
+    int64_t S = r->slices->slices;
+    const tomo_hooks *hooks = &r->model->context->hooks;
+    tomo_status status = TOMO_OK;
+    for (int64_t first = 0; first < S && status == TOMO_OK; first += TOMO_ENCODER_BATCH) {
+        int64_t count = S - first < TOMO_ENCODER_BATCH ? S - first : TOMO_ENCODER_BATCH;
+        status = tomo_progress(hooks, "encoding slices", first, S, err);
+        if (status == TOMO_OK) status = encode(r, first, count, err);
+        for (int64_t i = 0; i < count && status == TOMO_OK; i++) {
+            const float *patches = tomo_tensor_f32(r->states[r->L - 1]) + i * r->P * r->C;
+            float *descriptor = r->out->descriptors + (first + i) * r->C;
+            bool kept = false;
+            tomo_describe_slices(patches, 1, r->P, r->C, descriptor);
+            status = tomo_pruner_push(r->pruner, descriptor, patches, &kept, err);
+            if (status == TOMO_OK && kept) status = keep_features(r, first + i, i, err);
+        }
+    }
+    return status == TOMO_OK ? tomo_progress(hooks, "encoding slices", S, S, err) : status;
+}
+
+/* Features of the kept slices: [L, K, h, w, C], restored slices encoded again. */
+static tomo_status gather(reader *r, tomo_error *err) {
+    const tomo_prune_result *p = &r->out->prune;
+    size_t layer = (size_t)(r->P * r->C), K = (size_t)p->count;
+    r->out->features = malloc((size_t)r->L * K * layer * sizeof(float));
+    if (r->out->features == NULL) {
+        return tomo_fail_memory(err, "features", (size_t)r->L * K * layer * sizeof(float));
+    }
+    for (size_t k = 0; k < K; k++) {
+        int64_t s = p->kept[k];
+        tomo_status status = TOMO_OK;
+        if (r->store[s] == NULL) {
+            status = encode(r, s, 1, err);
+            if (status == TOMO_OK) status = keep_features(r, s, 0, err);
+        }
+        if (status != TOMO_OK) return status;
+        for (size_t i = 0; i < (size_t)r->L; i++) {
+            memcpy(r->out->features + (i * K + k) * layer, r->store[s] + i * layer, layer * sizeof(float));
+        }
+        free(r->store[s]);
+        r->store[s] = NULL;
+    }
+    return TOMO_OK;
+}
+
+/* ------------------------------------------------------------------------- connector */
+
+typedef struct show_target {
+    tomo_recorder *recorder;
+    tomo_error error;
+} show_target;
+
+static void record_shown(void *user, const char *name, const tomo_tensor *value) {
+    show_target *t = user;
+    if (t->error.status != TOMO_OK) return;
+    (void)tomo_recorder_add(t->recorder, name, TOMO_F32, value->rank, value->shape, value->data, &t->error);
+}
+
+static tomo_status connect(reader *r, tomo_error *err) {
+    const tomo_connector_config *c = &r->model->config.connector;
+    const tomo_prune_result *p = &r->out->prune;
+    int64_t shape[] = {r->L, p->count, c->grid[0], c->grid[1], r->C};
+    tomo_tensor features = tomo_tensor_over_const(r->out->features, 5, shape);
+    show_target target = {.recorder = r->recorder};
+    tomo_trace trace = {record_shown, &target};
+    tomo_arena_reset(r->exec->arena);
+    if (r->recorder != NULL) r->exec->trace = &trace;
+    tomo_tensor *tokens = tomo_connector_forward(r->model->connector, r->exec, &features, p->kept, p->slices);
+    tomo_exec_show(r->exec, tokens, "tokens");
+    r->exec->trace = NULL;
+    tomo_status status = tomo_exec_status(r->exec, err);
+    if (status == TOMO_OK && target.error.status != TOMO_OK) {
+        if (err != NULL) *err = target.error;
+        status = target.error.status;
+    }
+    if (status != TOMO_OK) return status;
+    size_t bytes = (size_t)tomo_tensor_count(tokens) * sizeof(float);
+    r->out->tokens = malloc(bytes);
+    if (r->out->tokens == NULL) return tomo_fail_memory(err, "visual tokens", bytes);
+    memcpy(r->out->tokens, tokens->data, bytes);
+    return TOMO_OK;
+}
+
+/* ---------------------------------------------------------------- manifest and trace */
+
+static cJSON *describe_pruning(const reader *r) {
+    const tomo_prune_result *p = &r->out->prune;
+    const tomo_prune_settings *s = &r->model->config.prune;
+    cJSON *root = cJSON_CreateObject();
+    cJSON_AddNumberToObject(root, "slices", (double)p->slices);
+    cJSON_AddNumberToObject(root, "kept", (double)p->count);
+    cJSON_AddNumberToObject(root, "threshold", s->threshold);
+    cJSON_AddNumberToObject(root, "min_slices", (double)s->min_slices);
+    cJSON_AddNumberToObject(root, "max_slices", (double)s->max_slices);
+    if (s->guard) {
+        cJSON *guard = cJSON_AddObjectToObject(root, "guard");
+        cJSON_AddNumberToObject(guard, "threshold", s->guard_threshold);
+        cJSON_AddNumberToObject(guard, "patches", (double)s->guard_patches);
+    }
+    cJSON *list = cJSON_AddArrayToObject(root, "decisions");
+    for (int64_t i = 0, k = 0; i < p->slices; i++) {
+        cJSON *item = cJSON_CreateObject();
+        bool kept = k < p->count && p->kept[k] == i;
+        k += kept;
+        cJSON_AddNumberToObject(item, "slice", (double)i);
+        cJSON_AddNumberToObject(item, "source_z", (double)r->slices->source_z[i]);
+        cJSON_AddBoolToObject(item, "kept", kept);
+        cJSON_AddStringToObject(item, "rule", tomo_slice_fate_name(p->fate[i]));
+        cJSON_AddNumberToObject(item, "similarity", p->similarity[i]);
+        if (p->changed[i] >= 0) cJSON_AddNumberToObject(item, "changed_patches", (double)p->changed[i]);
+        cJSON_AddItemToArray(list, item);
+    }
+    return root;
+}
+
+static tomo_status describe(reader *r, const tomo_volume *volume, tomo_error *err) {
+    cJSON *root = tomo_volume_manifest(volume, r->slices->record);
+    if (root == NULL) return tomo_fail_memory(err, "manifest", 0);
+    cJSON *model = cJSON_AddObjectToObject(root, "model");
+    const tomo_vit *vit = tomo_encoder_vit(r->model->encoder);
+    cJSON_AddStringToObject(model, "encoder", vit->family);
+    cJSON_AddNumberToObject(model, "encoder_image_size", (double)vit->image_size);
+    cJSON *layers = cJSON_AddArrayToObject(model, "encoder_layers");
+    for (int64_t i = 0; i < r->L; i++) {
+        cJSON_AddItemToArray(layers, cJSON_CreateNumber((double)r->model->config.layers[i]));
+    }
+    cJSON_AddNumberToObject(model, "visual_tokens",
+                            (double)tomo_connector_token_count(&r->model->config.connector));
+    cJSON_AddItemToObject(root, "pruning", describe_pruning(r));
+    r->out->manifest = root;
+    return TOMO_OK;
+}
+
+/* What the other stages do not record themselves; pixel_values is filled in batch by batch. */
+static tomo_status record_start(reader *r, tomo_error *err) {
+    const tomo_slices *s = r->slices;
+    int64_t volume[] = {s->channels, s->slices, s->height, s->width};
+    int64_t pixels[] = {s->slices, 3, r->size, r->size};
+    tomo_status status = tomo_recorder_add(r->recorder, "volume", TOMO_F32, 4, volume, s->values, err);
+    if (status == TOMO_OK) {
+        status = tomo_recorder_add(r->recorder, "pixel_values", TOMO_F32, 4, pixels, NULL, err);
+    }
+    return status;
+}
+
+static tomo_status record_end(reader *r, tomo_error *err) {
+    const tomo_connector_config *c = &r->model->config.connector;
+    const tomo_reading *out = r->out;
+    int64_t descriptors[] = {out->slices, r->C};
+    int64_t features[] = {r->L, out->prune.count, c->grid[0], c->grid[1], r->C};
+    tomo_status status =
+        tomo_recorder_add(r->recorder, "descriptors", TOMO_F32, 2, descriptors, out->descriptors, err);
+    if (status == TOMO_OK) {
+        status = tomo_recorder_add(r->recorder, "features", TOMO_F32, 5, features, out->features, err);
+    }
+    if (status == TOMO_OK) {
+        status = tomo_recorder_add(r->recorder, "kept", TOMO_I64, 1, &out->prune.count, out->prune.kept, err);
+    }
+    return status;
+}
+
+/* --------------------------------------------------------------------------- together */
+
+static tomo_status prepare(reader *r, const tomo_volume *volume, const tomo_read_options *options,
+                           tomo_error *err) {
+    const tomo_vit *vit = tomo_encoder_vit(r->model->encoder);
+    tomo_slices_settings settings = r->model->config.volume;
+    settings.force_windows = settings.force_windows || (options != NULL && options->force_windows);
+    r->size = vit->image_size;
+    r->L = r->model->config.layer_count;
+    r->C = vit->width;
+    r->P = (vit->image_size / vit->patch_size) * (vit->image_size / vit->patch_size);
+    tomo_status status = tomo_slices_make(volume, &settings, &r->model->context->hooks, &r->slices, err);
+    if (status != TOMO_OK) return status;
+    size_t S = (size_t)r->slices->slices;
+    r->out->slices = r->slices->slices;
+    r->out->descriptors = calloc(S * (size_t)r->C, sizeof(float));
+    r->store = calloc(S, sizeof *r->store);
+    if (r->out->descriptors == NULL || r->store == NULL) return tomo_fail_memory(err, "descriptors", S * 8);
+    status =
+        tomo_image_resizer_create(r->slices->height, r->slices->width, r->size, r->size, &r->resizer, err);
+    if (status == TOMO_OK) {
+        status = tomo_pruner_create(&r->model->config.prune, r->P, r->C, &r->pruner, err);
+    }
+    if (status == TOMO_OK && r->recorder != NULL) status = record_start(r, err);
+    return status;
+}
+
+static tomo_status find_sources(reader *r, tomo_error *err) {
+    const tomo_prune_result *p = &r->out->prune;
+    r->out->kept_z = calloc((size_t)p->count, sizeof *r->out->kept_z);
+    if (r->out->kept_z == NULL) return tomo_fail_memory(err, "kept slices", (size_t)p->count * 8);
+    for (int64_t k = 0; k < p->count; k++) r->out->kept_z[k] = r->slices->source_z[p->kept[k]];
+    return TOMO_OK;
+}
+
+static void reader_free(reader *r) {
+    for (int64_t s = 0; r->store != NULL && s < r->out->slices; s++) free(r->store[s]);
+    free(r->store);
+    tomo_pruner_free(r->pruner);
+    tomo_image_resizer_free(r->resizer);
+    tomo_slices_free(r->slices);
+}
+
+tomo_status tomo_reading_make(const tomo_model *model, tomo_exec *exec, const tomo_volume *volume,
+                              const tomo_read_options *options, tomo_recorder *recorder,
+                              tomo_reading *reading, tomo_error *err) {
+    reader r = {.model = model, .exec = exec, .recorder = recorder, .out = reading};
+    double start = tomo_seconds();
+    tomo_status status = prepare(&r, volume, options, err);
+    double sliced = tomo_seconds();
+    if (status == TOMO_OK) status = walk(&r, err);
+    if (status == TOMO_OK) status = tomo_pruner_finish(r.pruner, &reading->prune, err);
+    if (status == TOMO_OK) status = gather(&r, err);
+    if (status == TOMO_OK) status = find_sources(&r, err);
+    if (status == TOMO_OK && recorder != NULL) status = record_end(&r, err);
+    double encoded = tomo_seconds();
+    if (status == TOMO_OK) status = connect(&r, err);
+    if (status == TOMO_OK) status = describe(&r, volume, err);
+    reading->slices_seconds = sliced - start;
+    reading->encoder_seconds = encoded - sliced;
+    reading->connector_seconds = tomo_seconds() - encoded;
+    reader_free(&r);
+    if (status != TOMO_OK) tomo_reading_free(reading);
+    return status;
+}
+
+void tomo_reading_free(tomo_reading *reading) {
+    tomo_prune_free(&reading->prune);
+    free(reading->kept_z);
+    free(reading->descriptors);
+    free(reading->features);
+    free(reading->tokens);
+    cJSON_Delete(reading->manifest);
+    *reading = (tomo_reading){0};
+}

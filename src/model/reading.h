@@ -1,0 +1,33 @@
+/* reading.h - a scan through slices, encoder, pruning and connector to visual tokens. */
+#ifndef TOMO_MODEL_READING_H
+#define TOMO_MODEL_READING_H
+
+#include "model/model.h"
+#include "model/recorder.h"
+
+/* What is known of a scan after it was read. Zero before; freed by tomo_reading_free.
+ *
+ *     S slices   K kept   L layers   h, w patch grid   C encoder width   T visual tokens   D language width
+ */
+typedef struct tomo_reading {
+    int64_t slices;
+    tomo_prune_result prune; /* K = prune.count */
+    int64_t *kept_z;         /* [K]: the scan's own slice behind each kept one */
+    float *descriptors;      /* [S, C] */
+    float *features;         /* [L, K, h, w, C] */
+    float *tokens;           /* [T, D] */
+    cJSON *manifest;
+    double slices_seconds, encoder_seconds, connector_seconds;
+} tomo_reading;
+
+/* exec: of the session that reads; recorder NULL: nothing is traced. */
+tomo_status tomo_reading_make(const tomo_model *model, tomo_exec *exec, const tomo_volume *volume,
+                              const tomo_read_options *options, tomo_recorder *recorder,
+                              tomo_reading *reading, tomo_error *err);
+void tomo_reading_free(tomo_reading *reading);
+
+/* Slices that go through the encoder at once: enough rows for the matrix product's full rate, few enough to
+ * stay small. */
+#define TOMO_ENCODER_BATCH 8
+
+#endif

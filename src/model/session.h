@@ -1,0 +1,25 @@
+/* session.h - what lies behind the public tomo_session. */
+#ifndef TOMO_MODEL_SESSION_H
+#define TOMO_MODEL_SESSION_H
+
+#include "model/reading.h"
+
+struct tomo_session {
+    tomo_model *model;
+    tomo_exec exec;
+    tomo_kv_cache *cache; /* of the last question; grows when a longer one comes */
+    bool has_scan;
+    tomo_reading reading;
+    tomo_recorder *recorder; /* NULL: nothing is traced */
+};
+
+/* Makes the cache hold `tokens`, refusing more than the model's context, and empties it. */
+tomo_status tomo_session_reserve(tomo_session *session, int64_t tokens, tomo_error *err);
+
+/* Reads a prompt into the emptied cache, with room for `more` tokens behind it; returns the logits [1, V]
+ * behind its last token, in the exec's arena, or NULL (err says why). with_scan: placeholders become visual
+ * tokens. */
+tomo_tensor *tomo_session_prefill(tomo_session *session, const tomo_ids *ids, bool with_scan, int64_t more,
+                                  tomo_error *err);
+
+#endif
