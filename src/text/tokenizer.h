@@ -19,8 +19,12 @@ void tomo_ids_free(tomo_ids *ids);
 /* Immutable after opening: any number of threads may use one. */
 typedef struct tomo_tokenizer tomo_tokenizer;
 
-/* folder: holds tokenizer.json (and, optionally, tokenizer_config.json). */
+/* folder: holds tokenizer.json of a byte-level BPE tokenizer. Other kinds (SentencePiece, WordPiece, Unigram)
+ * are TOMO_E_UNSUPPORTED, and the message names file and kind. */
 tomo_status tomo_tokenizer_open(const char *folder, tomo_tokenizer **tokenizer, tomo_error *err);
+/* The same from the bytes of a tokenizer.json; `name` is used in messages. */
+tomo_status tomo_tokenizer_open_memory(const char *name, const void *bytes, size_t size,
+                                       tomo_tokenizer **tokenizer, tomo_error *err);
 void tomo_tokenizer_free(tomo_tokenizer *tokenizer);
 
 typedef struct tomo_encode_options {
