@@ -47,8 +47,10 @@ static tomo_status open_language(tomo_model *m, const char *folder, const char *
         if (m->chat == NULL) {
             return tomo_fail(err, TOMO_E_USAGE, "chat format \"%.60s\" is not known", options->chat_format);
         }
-    } else if (tomo_chat_format_detect(folder, &m->chat, &m->chat_error) != TOMO_OK) {
-        m->chat = NULL; /* refused when a turn has to be written: text alone needs no format */
+    } else {
+        /* Not recognised: refused when a turn has to be written, for text alone needs no format. */
+        tomo_chat_format *format = NULL;
+        if (tomo_chat_format_detect(folder, &format, &m->chat_error) == TOMO_OK) m->chat = format;
     }
     if (m->chat != NULL) m->end_id = tomo_chat_end_id(m->chat, m->tokenizer);
     return TOMO_OK;
@@ -147,6 +149,7 @@ void tomo_model_free(tomo_model *model) {
     tomo_connector_free(model->connector);
     tomo_checkpoint_free(model->weights);
     tomo_decoder_free(model->decoder);
+    tomo_chat_format_free(model->chat);
     tomo_tokenizer_free(model->tokenizer);
     tomo_model_config_free(&model->config);
     free(model->folder);

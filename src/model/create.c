@@ -1,0 +1,474 @@
+/* create.c - new model directories: downloaded parts joined by a fresh connector, or random weights of public
+ * shapes.
+ *
+ * Everything is made in a folder beside the target, which is renamed when it is whole. */
+#include "base/arena.h"
+#include "base/file.h"
+#include "base/random.h"
+#include "base/size.h"
+#include "model/model.h"
+#include "model/shapes.h"
+#include "model/words.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MOST_TENSORS 4096
+
+/* A connector for volumes of M3D's kind: 256 tokens, three layers read. */
+#define CONNECTOR_WIDTH 512
+#define CONNECTOR_HEADS 8
+
+typedef struct maker {
+    tomo_context *context;
+    const tomo_model_new_options *options;
+    tomo_random random;
+    tomo_arena *arena;
+    tomo_stored tensors[MOST_TENSORS];
+    size_t count;
+    tomo_dtype dtype;   /* in which matrices are stored */
+    const char *prefix; /* put before every name */
+    bool is_connector;  /* initialised as connector.py does; otherwise as a stand-in */
+    tomo_error error;
+} maker;
+
+/* ------------------------------------------------------------------------ random weights */
+
+static bool ends_with(const char *name, const char *tail) {
+    size_t n = strlen(name), t = strlen(tail);
+    return n >= t && strcmp(name + n - t, tail) == 0;
+}
+
+/* What Connector.initialise of connector.py does: what a fusion block or an injection adds starts at 0. */
+static double connector_start(const char *name, int rank, bool *random) {
+    bool is_norm = strstr(name, "norm") != NULL && ends_with(name, "weight");
+    *random = false;
+    if (ends_with(name, ".real") || is_norm) return 1;
+    if (rank == 1 || ends_with(name, ".imag") || ends_with(name, "fc2.weight")) return 0;
+    if (strncmp(name, "fusion.", 7) == 0 && ends_with(name, ".out.weight")) return 0;
+    *random = true;
+    return 0;
+}
+
+/* Norms 1, biases 0, everything else random: activations keep their size through the layers. */
+static double stand_in_start(const char *name, int rank, bool *random) {
+    bool is_norm = strstr(name, "norm") != NULL && ends_with(name, "weight");
+    *random = !(is_norm || rank == 1);
+    return is_norm ? 1 : 0;
+}
+
+/* Fills n elements with a value or with random numbers of standard deviation `spread`. */
+static void fill(maker *m, tomo_stored *t, double value, bool random, double spread) {
+    for (int64_t i = 0; i < t->count; i++) {
+        double x = value;
+        if (random && m->is_connector) x = spread * tomo_random_normal(&m->random);
+        if (random && !m->is_connector)
+            x = spread * 3.4641016151377544 * (tomo_random_unit(&m->random) - 0.5);
+        if (t->dtype == TOMO_BF16) {
+            ((uint16_t *)(uintptr_t)t->data)[i] = tomo_float_to_bf16((float)x);
+        } else {
+            ((float *)(uintptr_t)t->data)[i] = (float)x;
+        }
+    }
+}
+
+static void add_tensor(void *user, const char *name, int rank, const int64_t *shape) {
+    maker *m = user;
+    if (m->error.status != TOMO_OK) return;
+    tomo_stored *t = &m->tensors[m->count];
+    *t = (tomo_stored){.dtype = m->dtype, .rank = rank};
+    size_t bytes = 0, length = strlen(m->prefix) + strlen(name) + 1;
+    char *full = tomo_arena_alloc(m->arena, length);
+    bool fits = m->count < MOST_TENSORS && tomo_shape_count(shape, rank, &t->count) &&
+                tomo_size_mul((size_t)t->count, tomo_dtype_size(t->dtype), &bytes);
+    t->data = fits ? tomo_arena_alloc(m->arena, bytes) : NULL;
+    if (full == NULL || t->data == NULL) {
+        (void)tomo_fail_memory(&m->error, name, bytes);
+        return;
+    }
+    (void)snprintf(full, length, "%s%s", m->prefix, name);
+    t->name = full;
+    for (int i = 0; i < rank; i++) t->shape[i] = shape[i];
+    bool random;
+    double value =
+        m->is_connector ? connector_start(name, rank, &random) : stand_in_start(name, rank, &random);
+    int64_t fan_in = rank > 1 && shape[0] > 0 ? t->count / shape[0] : 1;
+    bool is_table = strstr(name, "embed_tokens") != NULL || strstr(name, "pos_embed") != NULL;
+    fill(m, t, value, random, is_table ? 0.5 : 1 / sqrt((double)fan_in));
+    m->count++;
+    if (tomo_progress(&m->context->hooks, "making weights", (int64_t)m->count, 0, &m->error) != TOMO_OK)
+        return;
+}
+
+/* Writes what was added as FOLDER/NAME and forgets it. */
+static tomo_status write_tensors(maker *m, const char *folder, const char *name, tomo_error *err) {
+    static const char *const metadata[] = {"format", "pt", NULL}; /* transformers asks for it */
+    char *path = tomo_path_join(folder, name);
+    tomo_status status = m->error.status;
+    if (status != TOMO_OK) {
+        if (err != NULL) *err = m->error;
+    } else {
+        status = path == NULL ? tomo_fail_memory(err, folder, 0)
+                              : tomo_safetensors_write(path, m->tensors, m->count, metadata, err);
+    }
+    free(path);
+    m->count = 0;
+    tomo_arena_reset(m->arena);
+    return status;
+}
+
+/* --------------------------------------------------------------------------- small files */
+
+static tomo_status write_text(const char *folder, const char *name, const char *text, tomo_error *err) {
+    char *path = tomo_path_join(folder, name);
+    tomo_writer *writer = NULL;
+    tomo_status status =
+        path == NULL ? tomo_fail_memory(err, folder, 0) : tomo_writer_open(path, &writer, err);
+    if (status == TOMO_OK) {
+        status = tomo_writer_write(writer, text, strlen(text), err);
+        if (status == TOMO_OK) {
+            status = tomo_writer_commit(writer, err);
+        } else {
+            tomo_writer_abort(writer);
+        }
+    }
+    free(path);
+    return status;
+}
+
+static tomo_status write_json(const char *folder, const char *name, cJSON *root, tomo_error *err) {
+    char *text = root == NULL ? NULL : cJSON_Print(root);
+    tomo_status status = text == NULL ? tomo_fail_memory(err, name, 0) : write_text(folder, name, text, err);
+    cJSON_free(text);
+    cJSON_Delete(root);
+    return status;
+}
+
+static tomo_status make_folder(const char *path, tomo_error *err) {
+    return mkdir(path, 0777) == 0 ? TOMO_OK : tomo_fail_errno(err, path, "create");
+}
+
+/* ------------------------------------------------------------------------------ encoder */
+
+static tomo_status make_encoder(maker *m, const tomo_encoder_shape *shape, const char *folder,
+                                tomo_error *err) {
+    tomo_vit sizes = {.width = shape->width,
+                      .depth = shape->depth,
+                      .heads = shape->heads,
+                      .image_size = shape->image_size,
+                      .patch_size = shape->patch_size};
+    m->dtype = TOMO_F32;
+    m->is_connector = false;
+    m->prefix = "";
+    tomo_open_clip_parameters(&sizes, add_tensor, m);
+    tomo_status status = write_tensors(m, folder, "open_clip_model.safetensors", err);
+    if (status != TOMO_OK) return status;
+    cJSON *root = cJSON_CreateObject(), *model = cJSON_AddObjectToObject(root, "model_cfg");
+    cJSON *vision = cJSON_AddObjectToObject(model, "vision_cfg");
+    cJSON_AddNumberToObject(model, "embed_dim", 512);
+    cJSON_AddStringToObject(vision, "timm_model_name", shape->timm_name);
+    cJSON_AddBoolToObject(vision, "timm_model_pretrained", false);
+    cJSON_AddStringToObject(vision, "timm_pool", "");
+    cJSON_AddStringToObject(vision, "timm_proj", "linear");
+    return write_json(folder, "open_clip_config.json", root, err);
+}
+
+/* ----------------------------------------------------------------------- language model */
+
+static cJSON *language_config(const tomo_decoder_config *c) {
+    cJSON *root = cJSON_CreateObject();
+    cJSON *architectures = cJSON_AddArrayToObject(root, "architectures");
+    cJSON_AddItemToArray(architectures, cJSON_CreateString("Qwen2ForCausalLM"));
+    const struct {
+        const char *key;
+        int64_t value;
+    } numbers[] = {
+        {"hidden_size", c->hidden},
+        {"num_hidden_layers", c->layers},
+        {"num_attention_heads", c->heads},
+        {"num_key_value_heads", c->kv_heads},
+        {"intermediate_size", c->intermediate},
+        {"vocab_size", c->vocabulary},
+        {"max_position_embeddings", c->context},
+        {"eos_token_id", tomo_words_end_id(c->vocabulary)},
+    };
+    cJSON_AddStringToObject(root, "model_type", c->family);
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        cJSON_AddNumberToObject(root, numbers[i].key, (double)numbers[i].value);
+    }
+    cJSON_AddNumberToObject(root, "rms_norm_eps", c->norm_eps);
+    cJSON_AddNumberToObject(root, "rope_theta", c->rope.theta);
+    cJSON_AddStringToObject(root, "hidden_act", "silu");
+    cJSON_AddStringToObject(root, "torch_dtype", "bfloat16");
+    cJSON_AddBoolToObject(root, "tie_word_embeddings", c->tied);
+    cJSON_AddBoolToObject(root, "use_sliding_window", false);
+    return root;
+}
+
+static tomo_status make_language(maker *m, const tomo_language_shape *shape, const char *folder,
+                                 tomo_error *err) {
+    m->dtype = shape->dtype;
+    m->is_connector = false;
+    m->prefix = "";
+    tomo_status status = tomo_decoder_parameters(&shape->config, add_tensor, m, err);
+    if (status == TOMO_OK) status = write_tensors(m, folder, "model.safetensors", err);
+    if (status == TOMO_OK) status = write_json(folder, "config.json", language_config(&shape->config), err);
+    if (status == TOMO_OK) {
+        status = write_json(folder, "tokenizer.json", tomo_words_tokenizer(shape->config.vocabulary), err);
+    }
+    if (status == TOMO_OK) status = write_text(folder, "chat_template.jinja", TOMO_WORDS_TEMPLATE, err);
+    return status;
+}
+
+/* ----------------------------------------------------------------------------- copying */
+
+static tomo_status copy_file(const maker *m, const char *from, const char *to, tomo_error *err) {
+    tomo_map map;
+    tomo_writer *writer = NULL;
+    tomo_status status = tomo_map_open(from, &map, err);
+    if (status != TOMO_OK) return status;
+    status = tomo_writer_open(to, &writer, err);
+    const size_t step = (size_t)64 << 20;
+    for (size_t at = 0; at < map.size && status == TOMO_OK; at += step) {
+        status = tomo_writer_write(writer, map.data + at, map.size - at < step ? map.size - at : step, err);
+        if (status == TOMO_OK) {
+            status = tomo_progress(&m->context->hooks, "copying", (int64_t)at, (int64_t)map.size, err);
+        }
+    }
+    tomo_map_close(&map);
+    if (status == TOMO_OK) return tomo_writer_commit(writer, err);
+    tomo_writer_abort(writer);
+    return status;
+}
+
+/* The regular files of a folder; its sub-folders are no part of a checkpoint. */
+static tomo_status copy_folder(const maker *m, const char *from, const char *to, tomo_error *err) {
+    DIR *folder = opendir(from);
+    if (folder == NULL) return tomo_fail_errno(err, from, "open");
+    tomo_status status = TOMO_OK;
+    struct dirent *entry;
+    while (status == TOMO_OK && (entry = readdir(folder)) != NULL) {
+        char *source = tomo_path_join(from, entry->d_name), *target = tomo_path_join(to, entry->d_name);
+        struct stat info;
+        if (source == NULL || target == NULL) {
+            status = tomo_fail_memory(err, from, 0);
+        } else if (stat(source, &info) == 0 && S_ISREG(info.st_mode)) {
+            status = copy_file(m, source, target, err);
+        }
+        free(source);
+        free(target);
+    }
+    closedir(folder);
+    return status;
+}
+
+/* ---------------------------------------------------------------------------- connector */
+
+/* A shallow, a middle and the last hidden state. */
+static void add_layers(cJSON *section, int64_t depth) {
+    cJSON *list = cJSON_AddArrayToObject(section, "layers");
+    const int64_t layers[] = {depth / 3, 2 * depth / 3, depth};
+    for (int i = 0; i < 3; i++) cJSON_AddItemToArray(list, cJSON_CreateNumber((double)layers[i]));
+}
+
+static cJSON *whole_numbers(const int64_t *values, int count) {
+    cJSON *list = cJSON_CreateArray();
+    for (int i = 0; i < count; i++) cJSON_AddItemToArray(list, cJSON_CreateNumber((double)values[i]));
+    return list;
+}
+
+static void add_volume(cJSON *root) {
+    static const double windows[3][2] = {{40, 400}, {-600, 1500}, {400, 1800}}; /* abdomen, lung, bone */
+    cJSON *volume = cJSON_AddObjectToObject(root, "volume"),
+          *list = cJSON_AddArrayToObject(volume, "windows");
+    for (int i = 0; i < 3; i++) {
+        cJSON *w = cJSON_CreateObject();
+        cJSON_AddNumberToObject(w, "level", windows[i][0]);
+        cJSON_AddNumberToObject(w, "width", windows[i][1]);
+        cJSON_AddItemToArray(list, w);
+    }
+    cJSON_AddNumberToObject(volume, "max_slices", 256);
+    cJSON *prune = cJSON_AddObjectToObject(root, "prune"), *guard = cJSON_AddObjectToObject(prune, "guard");
+    cJSON_AddNumberToObject(prune, "threshold", 0.98);
+    cJSON_AddNumberToObject(prune, "min_slices", 8);
+    cJSON_AddNumberToObject(prune, "max_slices", 32);
+    cJSON_AddNumberToObject(guard, "threshold", 0.9);
+    cJSON_AddNumberToObject(guard, "patches", 2);
+}
+
+static void add_connector(cJSON *root, const tomo_vit *vit, const tomo_decoder_config *language) {
+    cJSON *c = cJSON_AddObjectToObject(root, "connector");
+    int64_t side = vit->image_size / vit->patch_size;
+    const struct {
+        const char *key;
+        int64_t value;
+    } numbers[] = {
+        {"width", CONNECTOR_WIDTH},
+        {"filter_bins", 17},
+        {"fusion_blocks", 2},
+        {"injection_layers", 2},
+        {"heads", CONNECTOR_HEADS},
+        {"mlp_ratio", 4},
+        {"layers", 3},
+        {"encoder_width", vit->width},
+        {"language_width", language->hidden},
+    };
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        cJSON_AddNumberToObject(c, numbers[i].key, (double)numbers[i].value);
+    }
+    cJSON_AddItemToObject(c, "grid", whole_numbers((int64_t[]){side, side}, 2));
+    cJSON_AddItemToObject(c, "tokens", whole_numbers((int64_t[]){4, 8, 8}, 3));
+}
+
+static void add_prompt(cJSON *root, const char *image_token) {
+    cJSON *prompt = cJSON_AddObjectToObject(root, "prompt");
+    cJSON_AddStringToObject(prompt, "image_token", image_token);
+    cJSON_AddStringToObject(prompt, "system", "You are a radiologist's assistant. You read CT and MR scans.");
+    cJSON_AddStringToObject(prompt, "report", "Write a radiology report of this scan.");
+    cJSON_AddStringToObject(prompt, "format", "chat");
+}
+
+/* Placeholders that public tokenizers have and that no text uses. */
+static const char *find_image_token(const tomo_tokenizer *tokenizer) {
+    static const char *const known[] = {"<|image_pad|>", "<image>", "<|reserved_special_token_0|>",
+                                        "<|vision_pad|>"};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        if (tomo_tokenizer_id(tokenizer, known[i]) >= 0) return known[i];
+    }
+    return NULL;
+}
+
+/* config.json and connector.safetensors for the parts that lie in the folder already. */
+static tomo_status make_connector(maker *m, const char *folder, const char *encoder_path,
+                                  const char *language_path, tomo_error *err) {
+    tomo_encoder *encoder = NULL;
+    tomo_tokenizer *tokenizer = NULL;
+    tomo_decoder_config language;
+    tomo_connector_config config;
+    cJSON *root = cJSON_CreateObject();
+    const char *image_token = NULL;
+    tomo_status status = tomo_encoder_open(encoder_path, &encoder, err);
+    if (status == TOMO_OK) status = tomo_decoder_config_read(language_path, &language, err);
+    if (status == TOMO_OK) status = tomo_tokenizer_open(language_path, &tokenizer, err);
+    if (status == TOMO_OK && (image_token = find_image_token(tokenizer)) == NULL) {
+        status = tomo_fail(err, TOMO_E_UNSUPPORTED,
+                           "%s: the tokenizer has no placeholder for images, such as "
+                           "<|image_pad|>",
+                           language_path);
+    }
+    if (status == TOMO_OK) {
+        const tomo_vit *vit = tomo_encoder_vit(encoder);
+        cJSON_AddStringToObject(root, "model_type", "tomoscribe");
+        cJSON *section = cJSON_AddObjectToObject(root, "encoder");
+        cJSON_AddStringToObject(section, "path", "encoder");
+        add_layers(section, vit->depth);
+        add_volume(root);
+        add_connector(root, vit, &language);
+        cJSON_AddStringToObject(cJSON_AddObjectToObject(root, "language"), "path", "language");
+        add_prompt(root, image_token);
+        status = tomo_connector_parse(tomo_json_get(root, "connector"),
+                                      (tomo_json_at){"config.json", "connector."}, &config, err);
+    }
+    if (status == TOMO_OK) {
+        m->dtype = TOMO_F32;
+        m->is_connector = true;
+        m->prefix = "";
+        status = tomo_connector_parameters(&config, add_tensor, m, err);
+        if (status == TOMO_OK) status = write_tensors(m, folder, "connector.safetensors", err);
+    }
+    if (status == TOMO_OK) {
+        status = write_json(folder, "config.json", root, err);
+        root = NULL;
+    }
+    cJSON_Delete(root);
+    tomo_tokenizer_free(tokenizer);
+    tomo_encoder_free(encoder);
+    return status;
+}
+
+/* ----------------------------------------------------------------------------- together */
+
+static tomo_status make_parts(maker *m, const char *folder, tomo_error *err) {
+    const tomo_encoder_shape *encoder = NULL;
+    const tomo_language_shape *language = NULL;
+    const tomo_model_new_options *o = m->options;
+    tomo_status status = TOMO_OK;
+    if (o->like != NULL) status = tomo_shapes_find(o->like, &encoder, &language, err);
+    if (status == TOMO_OK &&
+        ((encoder != NULL) == (o->encoder != NULL) || (language != NULL) == (o->language != NULL))) {
+        status = tomo_fail(err, TOMO_E_USAGE,
+                           "an encoder and a language model are wanted, each by name (like) or by folder; %s",
+                           tomo_model_shapes());
+    }
+    char *encoder_path = tomo_path_join(folder, "encoder"),
+         *language_path = tomo_path_join(folder, "language");
+    if (encoder_path == NULL || language_path == NULL) status = tomo_fail_memory(err, folder, 0);
+    if (status == TOMO_OK) status = make_folder(encoder_path, err);
+    if (status == TOMO_OK) status = make_folder(language_path, err);
+    if (status == TOMO_OK) {
+        status = encoder != NULL ? make_encoder(m, encoder, encoder_path, err)
+                                 : copy_folder(m, o->encoder, encoder_path, err);
+    }
+    if (status == TOMO_OK) {
+        status = language != NULL ? make_language(m, language, language_path, err)
+                                  : copy_folder(m, o->language, language_path, err);
+    }
+    if (status == TOMO_OK) status = make_connector(m, folder, encoder_path, language_path, err);
+    free(encoder_path);
+    free(language_path);
+    return status;
+}
+
+/* Removes a folder that make_parts began: two levels of plain files. */
+static void remove_folder(const char *path) {
+    DIR *folder = opendir(path);
+    struct dirent *entry;
+    while (folder != NULL && (entry = readdir(folder)) != NULL) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+        char *inside = tomo_path_join(path, entry->d_name);
+        if (inside != NULL && tomo_path_is_folder(inside)) {
+            remove_folder(inside);
+        } else if (inside != NULL) {
+            (void)unlink(inside);
+        }
+        free(inside);
+    }
+    if (folder != NULL) closedir(folder);
+    (void)rmdir(path);
+}
+
+tomo_status tomo_model_new(tomo_context *context, const char *folder, const tomo_model_new_options *options,
+                           tomo_error *err) {
+    if (options == NULL) return tomo_fail(err, TOMO_E_USAGE, "%s: what to make is not said", folder);
+    if (tomo_path_exists(folder)) {
+        return tomo_fail(err, TOMO_E_IO, "%s: exists already; a new folder is wanted", folder);
+    }
+    size_t length = strlen(folder) + 32;
+    char *beside = malloc(length);
+    maker *m = calloc(1, sizeof *m);
+    tomo_status status = TOMO_OK;
+    if (beside == NULL || m == NULL || (m->arena = tomo_arena_create(0)) == NULL) {
+        status = tomo_fail_memory(err, folder, sizeof *m);
+    } else {
+        m->context = context;
+        m->options = options;
+        m->random = tomo_random_seed(options->seed);
+        (void)snprintf(beside, length, "%s.%ld.part", folder, (long)getpid());
+        status = make_folder(beside, err);
+    }
+    if (status == TOMO_OK) {
+        status = make_parts(m, beside, err);
+        if (status == TOMO_OK && rename(beside, folder) != 0) status = tomo_fail_errno(err, folder, "create");
+        if (status != TOMO_OK) remove_folder(beside);
+    }
+    if (m != NULL) tomo_arena_free(m->arena);
+    free(m);
+    free(beside);
+    return status;
+}
