@@ -31,7 +31,7 @@ static tomo_status open_regular(const char *path, int *descriptor, struct stat *
 
 tomo_status tomo_map_open(const char *path, tomo_map *map, tomo_error *err) {
     *map = (tomo_map){0};
-    int fd;
+    int fd = -1;
     struct stat info;
     tomo_status status = open_regular(path, &fd, &info, err);
     if (status != TOMO_OK) return status;
@@ -54,7 +54,7 @@ void tomo_map_close(tomo_map *map) {
 }
 
 tomo_status tomo_file_read(const char *path, int64_t limit, char **bytes, size_t *size, tomo_error *err) {
-    int fd;
+    int fd = -1;
     struct stat info;
     tomo_status status = open_regular(path, &fd, &info, err);
     if (status != TOMO_OK) return status;

@@ -58,8 +58,9 @@ tomo_status tomo_machine_create(tomo_pool *pool, const tomo_product *products, i
         ((bytes < (int64_t)256 << 20 ? (int64_t)256 << 20 : bytes) / READ_BLOCK + 1) * READ_BLOCK;
     m->memory = malloc((size_t)m->memory_bytes);
     if (m->a == NULL || m->b == NULL || m->c == NULL || m->memory == NULL) {
+        size_t wanted = (size_t)m->memory_bytes;
         tomo_machine_free(m);
-        return tomo_fail_memory(err, "bench", (size_t)m->memory_bytes);
+        return tomo_fail_memory(err, "bench", wanted);
     }
     memset(m->memory, 1, (size_t)m->memory_bytes); /* real pages, not the kernel's zero page */
     *machine = m;

@@ -91,8 +91,16 @@ static const char *run_prune_case(const cJSON *entry, const tomo_checkpoint *sca
     int64_t S = patches.shape[0], P = patches.shape[1], C = patches.shape[2];
     float *descriptors = malloc((size_t)(S * C) * sizeof *descriptors);
     tomo_describe_slices(tomo_tensor_f32(&patches), S, P, C, descriptors);
-    tomo_prune_result result;
-    status = tomo_prune(descriptors, tomo_tensor_f32(&patches), S, P, C, &settings, &result, &err);
+    tomo_prune_result result = {0};
+    tomo_pruner *pruner = NULL;
+    bool keep;
+    status = tomo_pruner_create(&settings, P, C, &pruner, &err);
+    for (int64_t i = 0; i < S && status == TOMO_OK; i++) {
+        status =
+            tomo_pruner_push(pruner, descriptors + i * C, tomo_tensor_f32(&patches) + i * P * C, &keep, &err);
+    }
+    if (status == TOMO_OK) status = tomo_pruner_finish(pruner, &result, &err);
+    tomo_pruner_free(pruner);
     free(descriptors);
     if (status != TOMO_OK) {
         (void)snprintf(text, size, "%s", err.message);
