@@ -122,6 +122,7 @@ static int bench_run(const command *self, int argc, char **argv) {
     bench_options mine = {0};
     run_options common = {0};
     const option_group groups[] = {{"The measurement", options, COUNT_OF(options), &mine},
+                                   run_model_group(&common),
                                    run_common_group(&common)};
     const char *operands[OPTIONS_MOST_OPERANDS];
     int code = options_parse(self, groups, COUNT_OF(groups), argc, argv, operands);

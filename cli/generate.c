@@ -28,6 +28,7 @@ static int generate_run(const command *self, int argc, char **argv) {
     run_options common = {0};
     const option_group groups[] = {{"The prompt", options, COUNT_OF(options), &mine},
                                    answer_group(&mine.generate),
+                                   run_model_group(&common),
                                    run_common_group(&common)};
     const char *operands[OPTIONS_MOST_OPERANDS];
     int code = options_parse(self, groups, COUNT_OF(groups), argc, argv, operands);

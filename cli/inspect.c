@@ -156,6 +156,7 @@ static int inspect_run(const command *self, int argc, char **argv) {
     run_options common = {0};
     const option_group groups[] = {{"The contact sheet", options, COUNT_OF(options), &mine},
                                    run_scan_group(&common),
+                                   run_model_group(&common),
                                    run_common_group(&common)};
     const char *operands[OPTIONS_MOST_OPERANDS];
     int code = options_parse(self, groups, COUNT_OF(groups), argc, argv, operands);

@@ -6,6 +6,7 @@
 #include "terminal.h"
 #include "tomo.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -46,7 +47,16 @@ static int dispatch(int argc, char **argv) {
     return unknown(name);
 }
 
+/* Where one of the three standard files is closed, the next file opened would take its place, and results
+ * would be written into a model. What stands there instead refuses to be used. */
+static void hold_standard_files(void) {
+    for (int fd = 0; fd <= 2; fd++) {
+        if (fcntl(fd, F_GETFD) == -1) (void)open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
+    }
+}
+
 int main(int argc, char **argv) {
+    hold_standard_files();
     interrupt_install();
     int code = dispatch(argc, argv);
     if (code == EXIT_CANCELLED) terminal_error("cancelled");

@@ -88,7 +88,7 @@ static int print_info(run *r) {
 
 static int info_run(const command *self, int argc, char **argv) {
     run_options common = {0};
-    const option_group groups[] = {run_common_group(&common)};
+    const option_group groups[] = {run_model_group(&common), run_common_group(&common)};
     const char *operands[OPTIONS_MOST_OPERANDS];
     int code = options_parse(self, groups, COUNT_OF(groups), argc, argv, operands);
     if (code != OPTIONS_GO) return code;
@@ -115,7 +115,8 @@ static const command *const subcommands[] = {&command_new, &command_info};
 static void print_help(const command *self) {
     printf("tomo model: %s.\n\nusage: tomo model new|info ... [options]\n\n", self->purpose);
     for (size_t i = 0; i < COUNT_OF(subcommands); i++) {
-        printf("  %s %-6s  %s\n", subcommands[i]->name, subcommands[i]->operands, subcommands[i]->purpose);
+        printf("  %-10s  %-5s  %s\n", subcommands[i]->name, subcommands[i]->operands,
+               subcommands[i]->purpose);
     }
     printf("\n--like knows %s\n\nExample\n  %s\n\n%s\n", tomo_model_shapes(), self->example, notice);
 }

@@ -113,11 +113,29 @@ static void print_value(FILE *out, const cJSON *value, int indent) {
     }
 }
 
+/* "level: 40, width: 400" */
+static void print_record(FILE *out, const cJSON *object) {
+    const cJSON *member;
+    cJSON_ArrayForEach(member, object) {
+        print_name(out, member->string);
+        fputs(": ", out);
+        print_scalar(out, member);
+        if (member->next != NULL) fputs(", ", out);
+    }
+    fputc('\n', out);
+}
+
+/* Objects of scalars take one line each. */
 static void print_items(FILE *out, const cJSON *list, int indent) {
     const cJSON *item;
     cJSON_ArrayForEach(item, list) {
         fprintf(out, "%*s-", indent, "");
-        print_value(out, item, indent);
+        if (cJSON_IsObject(item) && item->child != NULL && holds_scalars(item)) {
+            fputc(' ', out);
+            print_record(out, item);
+        } else {
+            print_value(out, item, indent);
+        }
     }
 }
 

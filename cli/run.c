@@ -4,6 +4,7 @@
 #include "json.h"
 #include "terminal.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -24,9 +25,19 @@ static const option common_options[] = {
     {"threads", 0, OPTION_INTEGER, "N", "threads; default one a CPU. Results do not depend on it",
      AT(threads), 1, 256},
     {"device", 0, OPTION_WORD, "cpu|cuda", "where to compute; this version: cpu", AT(device), 0, 0},
+    {"kernels", 0, OPTION_WORD, "best|generic|avx2|avx512",
+     "which processor instructions to use; default best", AT(kernels), 0, 0},
     {"seed", 0, OPTION_SEED, "N", "of everything random; default 0", AT(seed), 0, 0},
     {"quiet", 0, OPTION_FLAG, NULL, "no warnings and no progress, errors only", AT(quiet), 0, 0},
     {"help", 'h', OPTION_FLAG, NULL, "print this help", AT(json), 0, 0},
+};
+
+static const option model_options[] = {
+    {"chat-format", 0, OPTION_TEXT, "NAME",
+     "use this chat format instead of recognising the model's template", AT(chat_format), 0, 0},
+    {"merge-adapter", 0, OPTION_FLAG, NULL,
+     "add the LoRA adapter to the weights, which costs memory, instead of applying it beside them",
+     AT(merge_adapter), 0, 0},
 };
 
 static const option scan_options[] = {
@@ -49,6 +60,10 @@ static const option scan_options[] = {
 
 option_group run_common_group(run_options *options) {
     return (option_group){"Common options", common_options, COUNT_OF(common_options), options};
+}
+
+option_group run_model_group(run_options *options) {
+    return (option_group){"The model", model_options, COUNT_OF(model_options), options};
 }
 
 option_group run_scan_group(run_options *options) {
@@ -131,7 +146,9 @@ int run_open_context(run *r) {
         terminal_error("--device cuda: this version computes on CPUs alone; --device cpu is wanted");
         return EXIT_USAGE;
     }
+    static const char *const kernels[] = {NULL, "generic", "avx2", "avx512"};
     tomo_context_options options = {
+        .kernels = kernels[o->kernels],
         .threads = (int)o->threads,
         .log = on_log,
         .progress = on_progress,
@@ -153,9 +170,10 @@ int run_open_model(run *r, const char *folder) {
         terminal_error("no model; name its directory by --model DIR or in TOMO_MODEL");
         return EXIT_USAGE;
     }
+    tomo_model_options options = {r->options->chat_format, r->options->merge_adapter};
     double start = terminal_clock();
     tomo_error error = {0};
-    code = run_step(r, tomo_model_open(r->context, r->model_folder, NULL, &r->model, &error), &error);
+    code = run_step(r, tomo_model_open(r->context, r->model_folder, &options, &r->model, &error), &error);
     if (code == EXIT_DONE) code = run_step(r, tomo_session_create(r->model, &r->session, &error), &error);
     r->model_seconds = terminal_clock() - start;
     return code;
@@ -227,15 +245,20 @@ int run_check_file(const command *self, const char *name, const char *path) {
 
 /* ------------------------------------------------------------------------------ JSON */
 
+/* Microseconds; more digits are noise. */
+static bool add_time(cJSON *object, const char *name, double seconds) {
+    return json_add_number(object, name, round(seconds * 1e6) / 1e6);
+}
+
 static bool add_seconds(const run *r, const tomo_answer *answer, cJSON *object) {
     cJSON *seconds = cJSON_AddObjectToObject(object, "seconds");
     bool good = seconds != NULL;
-    if (r->model != NULL) good = good && json_add_number(seconds, "model", r->model_seconds);
-    if (r->scan != NULL) good = good && json_add_number(seconds, "scan", r->scan_seconds);
-    if (r->has_read) good = good && json_add_number(seconds, "read", r->read_seconds);
+    if (r->model != NULL) good = good && add_time(seconds, "model", r->model_seconds);
+    if (r->scan != NULL) good = good && add_time(seconds, "scan", r->scan_seconds);
+    if (r->has_read) good = good && add_time(seconds, "read", r->read_seconds);
     if (answer != NULL) {
-        good = good && json_add_number(seconds, "prefill", answer->prefill_seconds) &&
-               json_add_number(seconds, "decode", answer->decode_seconds);
+        good = good && add_time(seconds, "prefill", answer->prefill_seconds) &&
+               add_time(seconds, "decode", answer->decode_seconds);
     }
     return good;
 }

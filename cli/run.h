@@ -8,9 +8,11 @@
 
 #include <cjson/cJSON.h>
 
-/* Targets of run_common_group and run_scan_group. */
+/* Targets of run_common_group, run_model_group and run_scan_group. */
 typedef struct run_options {
-    const char *model;
+    const char *model, *chat_format;
+    bool merge_adapter;
+    int kernels; /* 0: the best */
     bool json, quiet;
     int64_t threads;
     int device; /* 0 cpu, 1 cuda */
@@ -36,6 +38,7 @@ typedef struct run {
 } run;
 
 option_group run_common_group(run_options *options);
+option_group run_model_group(run_options *options);
 option_group run_scan_group(run_options *options);
 
 /* --model, else $TOMO_MODEL, else the demo model where it is found; NULL when there is none. */

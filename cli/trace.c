@@ -45,6 +45,7 @@ static int trace_run(const command *self, int argc, char **argv) {
     const option_group groups[] = {{"The trace", options, COUNT_OF(options), &mine},
                                    answer_group(&mine.generate),
                                    run_scan_group(&common),
+                                   run_model_group(&common),
                                    run_common_group(&common)};
     const char *operands[OPTIONS_MOST_OPERANDS];
     int code = options_parse(self, groups, COUNT_OF(groups), argc, argv, operands);
