@@ -91,9 +91,10 @@ static void print_warnings(const cJSON *manifest) {
     }
 }
 
-/* The manifest's other members; warnings and intensities stand above already. */
-static void print_steps(const cJSON *manifest) {
+/* The manifest but for what stands above already: series, warnings, intensities. */
+static void print_steps(cJSON *manifest) {
     puts("\nWhat was done");
+    cJSON_DeleteItemFromObjectCaseSensitive(cJSON_GetObjectItemCaseSensitive(manifest, "input"), "series");
     const cJSON *member;
     cJSON_ArrayForEach(member, manifest) {
         bool shown = strcmp(member->string, "warnings") == 0 || strcmp(member->string, "intensities") == 0;
