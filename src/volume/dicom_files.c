@@ -1,6 +1,6 @@
 #include "volume/dicom_files.h"
 
-#include "volume/dicom_walk.h"
+#include "volume/dicom_data.h"
 
 #include <dirent.h>
 #include <stdlib.h>

@@ -27,23 +27,24 @@ void tomo_dicom_image_close(tomo_dicom_image *image) {
 
 /* ------------------------------------------------------------------ values */
 
-static void get_text(const tomo_gdcm_set *set, uint16_t group, uint16_t element, char *text, size_t size) {
+static void get_text(const tomo_dicom_data *data, tomo_dicom_set set, uint16_t group, uint16_t element,
+                     char *text, size_t size) {
     const char *bytes;
     size_t length;
     text[0] = '\0';
-    if (!tomo_gdcm_value(set, group, element, &bytes, &length)) return;
+    if (!tomo_dicom_value(data, set, group, element, &bytes, &length)) return;
     if (length > size - 1) length = size - 1;
     memcpy(text, bytes, length);
     text[length] = '\0';
     for (size_t i = strlen(text); i > 0 && text[i - 1] == ' '; i--) text[i - 1] = '\0';
 }
 
-int tomo_dicom_decimals(const tomo_gdcm_set *set, uint16_t group, uint16_t element, double *numbers,
-                        int most) {
+int tomo_dicom_decimals(const tomo_dicom_data *data, tomo_dicom_set set, uint16_t group, uint16_t element,
+                        double *numbers, int most) {
     const char *bytes, *at;
     size_t length;
     char text[512];
-    if (!tomo_gdcm_value(set, group, element, &bytes, &length)) return 0;
+    if (!tomo_dicom_value(data, set, group, element, &bytes, &length)) return 0;
     if (length > sizeof text - 1) length = sizeof text - 1;
     memcpy(text, bytes, length);
     text[length] = '\0';
@@ -59,20 +60,23 @@ int tomo_dicom_decimals(const tomo_gdcm_set *set, uint16_t group, uint16_t eleme
     return most;
 }
 
-static bool get_short(const tomo_gdcm_set *set, uint16_t group, uint16_t element, int64_t *number) {
+static bool get_short(const tomo_dicom_data *data, tomo_dicom_set set, uint16_t group, uint16_t element,
+                      int64_t *number) {
     const char *bytes;
     size_t length;
     uint16_t value;
-    if (!tomo_gdcm_value(set, group, element, &bytes, &length) || length < sizeof value) return false;
+    if (!tomo_dicom_value(data, set, group, element, &bytes, &length) || length < sizeof value) return false;
     memcpy(&value, bytes, sizeof value);
-    *number = value;
+    *number = tomo_dicom_is_big_endian(data) ? __builtin_bswap16(value) : value;
     return true;
 }
 
 /* An integer string; anything else is `otherwise`. */
-static int64_t get_integer(const tomo_gdcm_set *set, uint16_t group, uint16_t element, int64_t otherwise) {
+static int64_t get_integer(const tomo_dicom_data *data, tomo_dicom_set set, uint16_t group, uint16_t element,
+                           int64_t otherwise) {
     double number;
-    if (tomo_dicom_decimals(set, group, element, &number, 1) != 1 || fabs(number) > 9e15) return otherwise;
+    if (tomo_dicom_decimals(data, set, group, element, &number, 1) != 1 || fabs(number) > 9e15)
+        return otherwise;
     return (int64_t)number;
 }
 
@@ -85,18 +89,20 @@ static bool is_direction(const double v[3]) {
 
 /* Each reads one macro out of `set` (the data set itself, or a functional group's item) when it is there. */
 
-static bool read_position(const tomo_gdcm_set *set, tomo_dicom_image *image, tomo_dicom_frame *frame) {
+static bool read_position(const tomo_dicom_data *data, tomo_dicom_set set, tomo_dicom_image *image,
+                          tomo_dicom_frame *frame) {
     double values[3];
-    int n = tomo_dicom_decimals(set, 0x0020, 0x0032, values, 3);
+    int n = tomo_dicom_decimals(data, set, 0x0020, 0x0032, values, 3);
     if (n == 3) memcpy(frame->position, values, sizeof values);
     if (n != 0 && n != 3)
         tomo_dicom_image_refuse(image, TOMO_E_HEADER, "ImagePositionPatient is not three numbers");
     return n == 3;
 }
 
-static bool read_orientation(const tomo_gdcm_set *set, tomo_dicom_image *image, tomo_dicom_frame *frame) {
+static bool read_orientation(const tomo_dicom_data *data, tomo_dicom_set set, tomo_dicom_image *image,
+                             tomo_dicom_frame *frame) {
     double v[6];
-    int n = tomo_dicom_decimals(set, 0x0020, 0x0037, v, 6);
+    int n = tomo_dicom_decimals(data, set, 0x0020, 0x0037, v, 6);
     if (n == 0) return false;
     double cosine = n == 6 ? v[0] * v[3] + v[1] * v[4] + v[2] * v[5] : 1;
     if (n != 6 || !is_direction(v) || !is_direction(v + 3) || fabs(cosine) > 0.1) {
@@ -109,9 +115,10 @@ static bool read_orientation(const tomo_gdcm_set *set, tomo_dicom_image *image, 
     return true;
 }
 
-static bool read_measures(const tomo_gdcm_set *set, tomo_dicom_image *image, tomo_dicom_frame *frame) {
+static bool read_measures(const tomo_dicom_data *data, tomo_dicom_set set, tomo_dicom_image *image,
+                          tomo_dicom_frame *frame) {
     double v[2], thickness;
-    int n = tomo_dicom_decimals(set, 0x0028, 0x0030, v, 2);
+    int n = tomo_dicom_decimals(data, set, 0x0028, 0x0030, v, 2);
     if (n != 0 && (n != 2 || !(v[0] > 1e-6) || !(v[1] > 1e-6) || v[0] > 1e6 || v[1] > 1e6)) {
         tomo_dicom_image_refuse(image, TOMO_E_HEADER, "PixelSpacing is not two numbers above 0");
         return false;
@@ -120,18 +127,19 @@ static bool read_measures(const tomo_gdcm_set *set, tomo_dicom_image *image, tom
         frame->row_spacing = v[0];
         frame->column_spacing = v[1];
     }
-    if (tomo_dicom_decimals(set, 0x0018, 0x0050, &thickness, 1) == 1 && thickness > 0) {
+    if (tomo_dicom_decimals(data, set, 0x0018, 0x0050, &thickness, 1) == 1 && thickness > 0) {
         image->thickness = thickness;
-    } else if (tomo_dicom_decimals(set, 0x0018, 0x0088, &thickness, 1) == 1 && thickness != 0) {
+    } else if (tomo_dicom_decimals(data, set, 0x0018, 0x0088, &thickness, 1) == 1 && thickness != 0) {
         image->thickness = fabs(thickness);
     }
     return n == 2;
 }
 
-static bool read_rescale(const tomo_gdcm_set *set, tomo_dicom_image *image, tomo_dicom_frame *frame) {
+static bool read_rescale(const tomo_dicom_data *data, tomo_dicom_set set, tomo_dicom_image *image,
+                         tomo_dicom_frame *frame) {
     double slope = 1, intercept = 0;
-    int a = tomo_dicom_decimals(set, 0x0028, 0x1053, &slope, 1);
-    int b = tomo_dicom_decimals(set, 0x0028, 0x1052, &intercept, 1);
+    int a = tomo_dicom_decimals(data, set, 0x0028, 0x1053, &slope, 1);
+    int b = tomo_dicom_decimals(data, set, 0x0028, 0x1052, &intercept, 1);
     if (a < 0 || b < 0 || (a > 0 && slope == 0)) {
         tomo_dicom_image_refuse(image, TOMO_E_HEADER,
                                 "RescaleSlope or RescaleIntercept is no number, or the slope is 0");
@@ -145,28 +153,33 @@ static bool read_rescale(const tomo_gdcm_set *set, tomo_dicom_image *image, tomo
 }
 
 /* A macro of an enhanced image: in the item of the frame, else in the shared one. */
-static void read_macro(tomo_gdcm *file, const tomo_gdcm_set *own, const tomo_gdcm_set *shared, uint16_t group,
+static void read_macro(const tomo_dicom_data *data, tomo_dicom_set own, tomo_dicom_set shared, uint16_t group,
                        uint16_t element, tomo_dicom_image *image, tomo_dicom_frame *frame,
-                       bool (*read)(const tomo_gdcm_set *, tomo_dicom_image *, tomo_dicom_frame *),
+                       bool (*read)(const tomo_dicom_data *, tomo_dicom_set, tomo_dicom_image *,
+                                    tomo_dicom_frame *),
                        bool *found) {
-    const tomo_gdcm_set *item = own == NULL ? NULL : tomo_gdcm_item(file, own, group, element, 0);
-    if (item == NULL && shared != NULL) item = tomo_gdcm_item(file, shared, group, element, 0);
-    if (item != NULL && read(item, image, frame)) *found = true;
+    tomo_dicom_set item = TOMO_DICOM_NONE;
+    if (own != TOMO_DICOM_NONE) item = tomo_dicom_first_item(data, own, group, element);
+    if (item == TOMO_DICOM_NONE && shared != TOMO_DICOM_NONE) {
+        item = tomo_dicom_first_item(data, shared, group, element);
+    }
+    if (item != TOMO_DICOM_NONE && read(data, item, image, frame)) *found = true;
 }
 
 /* Enhanced images keep all of it in functional groups (PS3.3, C.7.6.16). */
-static void read_groups(tomo_gdcm *file, tomo_dicom_image *image) {
-    const tomo_gdcm_set *root = tomo_gdcm_root(file);
-    const tomo_gdcm_set *shared = tomo_gdcm_item(file, root, 0x5200, 0x9229, 0);
+static void read_groups(const tomo_dicom_data *data, tomo_dicom_image *image) {
+    tomo_dicom_set shared = tomo_dicom_first_item(data, TOMO_DICOM_ROOT, 0x5200, 0x9229);
+    tomo_dicom_set own = tomo_dicom_first_item(data, TOMO_DICOM_ROOT, 0x5200, 0x9230);
+    if (shared == TOMO_DICOM_NONE && own == TOMO_DICOM_NONE) return;
     for (int64_t i = 0; i < image->n_frames && image->problem == TOMO_OK; i++) {
         tomo_dicom_frame *f = &image->frames[i];
-        const tomo_gdcm_set *own = tomo_gdcm_item(file, root, 0x5200, 0x9230, (size_t)i);
         bool position = false, orientation = false, ignored = false;
-        read_macro(file, own, shared, 0x0020, 0x9113, image, f, read_position, &position);
-        read_macro(file, own, shared, 0x0020, 0x9116, image, f, read_orientation, &orientation);
-        read_macro(file, own, shared, 0x0028, 0x9110, image, f, read_measures, &ignored);
-        read_macro(file, own, shared, 0x0028, 0x9145, image, f, read_rescale, &ignored);
+        read_macro(data, own, shared, 0x0020, 0x9113, image, f, read_position, &position);
+        read_macro(data, own, shared, 0x0020, 0x9116, image, f, read_orientation, &orientation);
+        read_macro(data, own, shared, 0x0028, 0x9110, image, f, read_measures, &ignored);
+        read_macro(data, own, shared, 0x0028, 0x9145, image, f, read_rescale, &ignored);
         f->placed = position && orientation;
+        if (own != TOMO_DICOM_NONE) own = tomo_dicom_next_item(data, own);
     }
 }
 
@@ -185,9 +198,9 @@ static void stack_frames(tomo_dicom_image *image) {
     }
 }
 
-static tomo_status read_frames(const tomo_reader *reader, tomo_gdcm *file, tomo_dicom_image *image,
-                               tomo_error *err) {
-    const tomo_gdcm_set *root = tomo_gdcm_root(file);
+static tomo_status read_frames(const tomo_reader *reader, const tomo_dicom_data *data,
+                               tomo_dicom_image *image, tomo_error *err) {
+    const tomo_dicom_set root = TOMO_DICOM_ROOT;
     image->frames = calloc((size_t)image->stored_frames, sizeof *image->frames);
     if (image->frames == NULL) return tomo_fail_memory(err, reader->name, (size_t)image->stored_frames);
     image->n_frames = image->stored_frames;
@@ -198,15 +211,13 @@ static tomo_status read_frames(const tomo_reader *reader, tomo_gdcm *file, tomo_
                                 .row_spacing = 1,
                                 .column_spacing = 1,
                                 .slope = 1};
-    bool position = read_position(root, image, first), orientation = read_orientation(root, image, first);
-    (void)read_measures(root, image, first);
-    (void)read_rescale(root, image, first);
+    bool position = read_position(data, root, image, first),
+         orientation = read_orientation(data, root, image, first);
+    (void)read_measures(data, root, image, first);
+    (void)read_rescale(data, root, image, first);
     first->placed = position && orientation && image->n_frames == 1;
     stack_frames(image);
-    if (tomo_gdcm_item_count(file, root, 0x5200, 0x9229) + tomo_gdcm_item_count(file, root, 0x5200, 0x9230) >
-        0) {
-        read_groups(file, image);
-    }
+    read_groups(data, image);
     return TOMO_OK;
 }
 
@@ -219,7 +230,7 @@ static bool syntax_is_in(const char *syntax, const char *const *list) {
     return false;
 }
 
-static void check_syntax(const tomo_dicom_outline *outline, tomo_dicom_image *image) {
+static void check_syntax(const tomo_dicom_data *data, tomo_dicom_image *image) {
     static const char *const native[] = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2",
                                          "1.2.840.10008.1.2.1.99", NULL};
     static const char *const compressed[] = {"1.2.840.10008.1.2.4.50",
@@ -232,13 +243,12 @@ static void check_syntax(const tomo_dicom_outline *outline, tomo_dicom_image *im
                                              "1.2.840.10008.1.2.4.91",
                                              "1.2.840.10008.1.2.5", /* JPEG 2000, RLE */
                                              NULL};
-    bool is_native = syntax_is_in(outline->transfer_syntax, native);
-    if (!is_native && !syntax_is_in(outline->transfer_syntax, compressed)) {
-        tomo_dicom_image_refuse(image, TOMO_E_UNSUPPORTED, "transfer syntax %s is not read",
-                                outline->transfer_syntax);
-    } else if (is_native == outline->encapsulated) {
+    bool is_native = syntax_is_in(image->syntax, native);
+    if (!is_native && !syntax_is_in(image->syntax, compressed)) {
+        tomo_dicom_image_refuse(image, TOMO_E_UNSUPPORTED, "transfer syntax %s is not read", image->syntax);
+    } else if (is_native == tomo_dicom_pixels(data)->encapsulated) {
         tomo_dicom_image_refuse(image, TOMO_E_FORMAT, "the pixel data do not fit transfer syntax %s",
-                                outline->transfer_syntax);
+                                image->syntax);
     }
 }
 
@@ -270,12 +280,14 @@ static bool stream_size(const unsigned char *p, size_t size, int64_t *rows, int6
     return false;
 }
 
-static void check_encapsulated(const tomo_dicom_outline *o, tomo_dicom_image *image) {
+static void check_encapsulated(const tomo_dicom_pixel_data *o, tomo_dicom_image *image) {
     int64_t rows = 0, columns = 0;
     if (o->fragments < image->stored_frames) {
         tomo_dicom_image_refuse(image, TOMO_E_TRUNCATED, "%lld frames but %lld pieces of compressed data",
                                 (long long)image->stored_frames, (long long)o->fragments);
-    } else if (strcmp(o->transfer_syntax, "1.2.840.10008.1.2.5") == 0) {
+    } else if (o->offset_table_size % 4 != 0) {
+        tomo_dicom_image_refuse(image, TOMO_E_FORMAT, "an offset table of %zu bytes", o->offset_table_size);
+    } else if (strcmp(image->syntax, "1.2.840.10008.1.2.5") == 0) {
         return; /* RLE states no size */
     } else if (o->fragment == NULL || !stream_size(o->fragment, o->fragment_size, &rows, &columns)) {
         tomo_dicom_image_refuse(image, TOMO_E_DECODE, "the compressed pixels have no header");
@@ -286,7 +298,7 @@ static void check_encapsulated(const tomo_dicom_outline *o, tomo_dicom_image *im
     }
 }
 
-static void check_amount(const tomo_reader *reader, const tomo_dicom_outline *o, tomo_dicom_image *image) {
+static void check_amount(const tomo_reader *reader, const tomo_dicom_pixel_data *o, tomo_dicom_image *image) {
     int64_t pixels = image->rows * image->columns, bytes = 0; /* each below 2^16 */
     if (image->stored_frames < 1) {
         tomo_dicom_image_refuse(image, TOMO_E_HEADER, "NumberOfFrames is %lld; at least 1 is wanted",
@@ -301,26 +313,27 @@ static void check_amount(const tomo_reader *reader, const tomo_dicom_outline *o,
     } else if (o->encapsulated) {
         check_encapsulated(o, image);
     } else if (__builtin_mul_overflow(pixels, (int64_t)image->bits_allocated / 8, &bytes) ||
-               bytes > o->pixel_bytes) {
+               bytes > (int64_t)o->size) {
         tomo_dicom_image_refuse(image, TOMO_E_TRUNCATED, "%lld bytes of pixels; %lld are wanted",
-                                (long long)o->pixel_bytes, (long long)bytes);
+                                (long long)o->size, (long long)bytes);
     }
 }
 
-static void read_format(const tomo_gdcm_set *root, tomo_dicom_image *image) {
+static void read_format(const tomo_dicom_data *data, tomo_dicom_image *image) {
+    const tomo_dicom_set root = TOMO_DICOM_ROOT;
     int64_t samples = 1, allocated = 0, stored = 0, sign = 0;
-    (void)get_short(root, 0x0028, 0x0002, &samples);
-    (void)get_short(root, 0x0028, 0x0010, &image->rows);
-    (void)get_short(root, 0x0028, 0x0011, &image->columns);
-    (void)get_short(root, 0x0028, 0x0100, &allocated);
-    if (!get_short(root, 0x0028, 0x0101, &stored)) stored = allocated;
-    (void)get_short(root, 0x0028, 0x0103, &sign);
+    (void)get_short(data, root, 0x0028, 0x0002, &samples);
+    (void)get_short(data, root, 0x0028, 0x0010, &image->rows);
+    (void)get_short(data, root, 0x0028, 0x0011, &image->columns);
+    (void)get_short(data, root, 0x0028, 0x0100, &allocated);
+    if (!get_short(data, root, 0x0028, 0x0101, &stored)) stored = allocated;
+    (void)get_short(data, root, 0x0028, 0x0103, &sign);
     image->bits_allocated = (int)allocated;
     image->bits_stored = (int)stored;
     image->is_signed = sign == 1;
     image->stored_rows = image->rows;
     image->stored_columns = image->columns;
-    image->stored_frames = get_integer(root, 0x0028, 0x0008, 1);
+    image->stored_frames = get_integer(data, root, 0x0028, 0x0008, 1);
     if (image->rows < 1 || image->columns < 1) {
         tomo_dicom_image_refuse(image, TOMO_E_HEADER, "Rows x Columns is %lld x %lld", (long long)image->rows,
                                 (long long)image->columns);
@@ -338,32 +351,26 @@ static void read_format(const tomo_gdcm_set *root, tomo_dicom_image *image) {
     }
 }
 
-tomo_status tomo_dicom_image_read(const tomo_reader *reader, const tomo_dicom_content *content,
-                                  const tomo_dicom_outline *outline, tomo_dicom_image *image,
-                                  tomo_error *err) {
-    *image = (tomo_dicom_image){.thickness = 1};
-    (void)snprintf(image->syntax, sizeof image->syntax, "%s", outline->transfer_syntax);
-    check_syntax(outline, image);
-    if (image->problem != TOMO_OK) return TOMO_OK; /* GDCM does not parse what it does not know */
-    tomo_gdcm *file = tomo_gdcm_parse(content->data, content->size, false);
-    if (file == NULL)
-        return tomo_fail(err, TOMO_E_FORMAT, "%s: GDCM cannot parse the DICOM data set", reader->name);
-    const tomo_gdcm_set *root = tomo_gdcm_root(file);
-    image->encapsulated = outline->encapsulated;
-    get_text(root, 0x0020, 0x000E, image->series_uid, sizeof image->series_uid);
-    get_text(root, 0x0008, 0x0060, image->modality, sizeof image->modality);
-    get_text(root, 0x0008, 0x103E, image->description, sizeof image->description);
-    image->series_number = get_integer(root, 0x0020, 0x0011, 0);
-    image->instance_number = get_integer(root, 0x0020, 0x0013, INT64_MAX);
+tomo_status tomo_dicom_image_read(const tomo_reader *reader, const tomo_dicom_data *data,
+                                  tomo_dicom_image *image, tomo_error *err) {
+    const tomo_dicom_set root = TOMO_DICOM_ROOT;
     char type[256];
-    get_text(root, 0x0008, 0x0008, type, sizeof type);
+    *image = (tomo_dicom_image){.thickness = 1};
+    (void)snprintf(image->syntax, sizeof image->syntax, "%s", tomo_dicom_transfer_syntax(data));
+    image->encapsulated = tomo_dicom_pixels(data)->encapsulated;
+    get_text(data, root, 0x0020, 0x000E, image->series_uid, sizeof image->series_uid);
+    get_text(data, root, 0x0008, 0x0060, image->modality, sizeof image->modality);
+    get_text(data, root, 0x0008, 0x103E, image->description, sizeof image->description);
+    image->series_number = get_integer(data, root, 0x0020, 0x0011, 0);
+    image->instance_number = get_integer(data, root, 0x0020, 0x0013, INT64_MAX);
+    get_text(data, root, 0x0008, 0x0008, type, sizeof type);
     image->is_mosaic = strstr(type, "MOSAIC") != NULL;
-    read_format(root, image);
-    if (image->problem == TOMO_OK) check_amount(reader, outline, image);
+    check_syntax(data, image);
+    read_format(data, image);
+    if (image->problem == TOMO_OK) check_amount(reader, tomo_dicom_pixels(data), image);
     tomo_status status = TOMO_OK;
-    if (image->problem == TOMO_OK) status = read_frames(reader, file, image, err);
+    if (image->problem == TOMO_OK) status = read_frames(reader, data, image, err);
     if (status == TOMO_OK && image->problem == TOMO_OK && image->is_mosaic)
-        tomo_dicom_mosaic_split(root, image);
-    tomo_gdcm_free(file);
+        tomo_dicom_mosaic_split(data, image);
     return status;
 }

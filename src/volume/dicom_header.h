@@ -2,9 +2,8 @@
 #ifndef TOMO_VOLUME_DICOM_HEADER_H
 #define TOMO_VOLUME_DICOM_HEADER_H
 
+#include "volume/dicom_data.h"
 #include "volume/dicom_files.h"
-#include "volume/dicom_walk.h"
-#include "volume/gdcm_shim.h"
 
 /* One slice: a frame of the file, or a tile of a mosaic. Positions are LPS mm, as in the file. */
 typedef struct tomo_dicom_frame {
@@ -35,15 +34,14 @@ typedef struct tomo_dicom_image {
     char *message;       /* without the file's name */
 } tomo_dicom_image;
 
-/* Reads the header of content that passed the walk. *image is freed by tomo_dicom_image_close even after a
- * failure. Only a lack of memory and what GDCM cannot parse fail here; the rest is noted as `problem`. */
-tomo_status tomo_dicom_image_read(const tomo_reader *reader, const tomo_dicom_content *content,
-                                  const tomo_dicom_outline *outline, tomo_dicom_image *image,
-                                  tomo_error *err);
+/* Reads the header. *image is freed by tomo_dicom_image_close even after a failure. Only a lack of memory
+ * fails here; what cannot be read otherwise is noted as `problem`. */
+tomo_status tomo_dicom_image_read(const tomo_reader *reader, const tomo_dicom_data *data,
+                                  tomo_dicom_image *image, tomo_error *err);
 void tomo_dicom_image_close(tomo_dicom_image *image);
 
 /* Siemens mosaic: the slices of a volume as tiles of one picture. Replaces the one frame by its tiles. */
-void tomo_dicom_mosaic_split(const tomo_gdcm_set *root, tomo_dicom_image *image);
+void tomo_dicom_mosaic_split(const tomo_dicom_data *data, tomo_dicom_image *image);
 
 /* Notes a problem, the first one only. */
 void tomo_dicom_image_refuse(tomo_dicom_image *image, tomo_status status, const char *format, ...)
@@ -51,7 +49,7 @@ void tomo_dicom_image_refuse(tomo_dicom_image *image, tomo_status status, const 
 
 /* Reads up to `most` decimal numbers of an element; returns how many there are, or -1 for what is no number.
  */
-int tomo_dicom_decimals(const tomo_gdcm_set *set, uint16_t group, uint16_t element, double *numbers,
-                        int most);
+int tomo_dicom_decimals(const tomo_dicom_data *data, tomo_dicom_set set, uint16_t group, uint16_t element,
+                        double *numbers, int most);
 
 #endif

@@ -2,6 +2,7 @@
 #include "volume/dicom_series.h"
 
 #include "base/size.h"
+#include "volume/gdcm_shim.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -128,56 +129,42 @@ static tomo_status make_grid(tomo_reader *reader, const tomo_dicom_study *study,
 /* Decoded or native pixels of all frames of one image. */
 typedef struct pixels {
     tomo_dicom_content content;
-    tomo_gdcm *file;        /* owns native pixels */
-    unsigned char *decoded; /* owns decompressed ones */
+    tomo_dicom_data *file;
+    tomo_gdcm_pixels decoded; /* of compressed pixels */
     const unsigned char *data;
     size_t element; /* bytes of one pixel: 1, 2, 4 */
+    bool swapped;
 } pixels;
 
 static void close_pixels(pixels *p) {
-    tomo_gdcm_free(p->file);
-    free(p->decoded);
+    tomo_dicom_data_free(p->file);
+    free(p->decoded.bytes);
     tomo_dicom_content_close(&p->content);
     *p = (pixels){0};
 }
 
 static tomo_status decode(const tomo_reader *reader, const tomo_dicom_image *image, size_t count, pixels *p,
                           tomo_error *err) {
-    tomo_gdcm_pixels out = {.columns = (unsigned)image->stored_columns,
-                            .rows = (unsigned)image->stored_rows,
-                            .frames = (unsigned)image->stored_frames,
-                            .is_signed = image->is_signed};
-    bool jpeg12 = strcmp(image->syntax, "1.2.840.10008.1.2.4.51") == 0 && image->bits_stored > 8;
-    bool decoded = jpeg12 ? tomo_gdcm_decode_jpeg12(p->content.data, p->content.size, count * 4, &out)
-                          : tomo_gdcm_decode(p->content.data, p->content.size, count * 4, &out);
-    if (!decoded) {
+    const tomo_dicom_pixel_data *data = tomo_dicom_pixels(p->file);
+    const tomo_gdcm_image wanted = {image->syntax,
+                                    (uint16_t)image->stored_columns,
+                                    (uint16_t)image->stored_rows,
+                                    (uint32_t)image->stored_frames,
+                                    (uint16_t)image->bits_allocated,
+                                    (uint16_t)image->bits_stored,
+                                    image->is_signed};
+    if (!tomo_gdcm_decode(&wanted, data->bytes, data->size, count * 4, &p->decoded)) {
         return tomo_fail(err, TOMO_E_DECODE,
                          "%s: the compressed pixels (transfer syntax %s) cannot be decoded", reader->name,
                          image->syntax);
     }
-    p->decoded = out.bytes;
-    p->data = out.bytes;
-    p->element = out.bits_allocated / 8;
-    bool fits = out.samples == 1 && (p->element == 1 || p->element == 2 || p->element == 4) &&
-                out.rows == (uint64_t)image->stored_rows && out.columns == (uint64_t)image->stored_columns &&
-                out.frames == (uint64_t)image->stored_frames && out.size >= count * p->element;
+    p->data = p->decoded.bytes;
+    p->element = p->decoded.bits_allocated / 8;
+    bool fits =
+        (p->element == 1 || p->element == 2 || p->element == 4) && p->decoded.size >= count * p->element;
     if (fits) return TOMO_OK;
     return tomo_fail(err, TOMO_E_DECODE, "%s: the compressed pixels are not what the DICOM header says",
                      reader->name);
-}
-
-static tomo_status open_native(const tomo_reader *reader, const tomo_dicom_image *image, size_t count,
-                               pixels *p, tomo_error *err) {
-    const char *bytes;
-    size_t size = 0;
-    p->element = (size_t)image->bits_allocated / 8;
-    p->file = tomo_gdcm_parse(p->content.data, p->content.size, true);
-    bool found = p->file != NULL && tomo_gdcm_value(tomo_gdcm_root(p->file), 0x7FE0, 0x0010, &bytes, &size);
-    if (!found || size < count * p->element) {
-        return tomo_fail(err, TOMO_E_TRUNCATED, "%s: the pixel data end early", reader->name);
-    }
-    p->data = (const unsigned char *)bytes;
-    return TOMO_OK;
 }
 
 static tomo_status open_pixels(const tomo_reader *reader, tomo_dicom_files *files,
@@ -185,16 +172,22 @@ static tomo_status open_pixels(const tomo_reader *reader, tomo_dicom_files *file
     *p = (pixels){0};
     tomo_status status = tomo_dicom_content_open(files, image->file, &p->content, err);
     if (status != TOMO_OK) return status;
-    if (p->content.data == NULL)
-        return tomo_fail(err, TOMO_E_IO, "%s: a file changed while it was read", reader->name);
-    tomo_dicom_outline outline; /* the file may have changed since its header was read: walk it again */
-    status = tomo_dicom_walk(reader->name, p->content.data, p->content.size,
-                             reader->options.limits.expanded_bytes, &outline, err);
-    if (status != TOMO_OK) return status;
     size_t count =
         (size_t)(image->stored_rows * image->stored_columns * image->stored_frames); /* limited before */
-    return image->encapsulated ? decode(reader, image, count, p, err)
-                               : open_native(reader, image, count, p, err);
+    if (p->content.data != NULL) {
+        status = tomo_dicom_parse(reader->name, p->content.data, p->content.size,
+                                  reader->options.limits.expanded_bytes, &p->file, err);
+        if (status != TOMO_OK) return status;
+    }
+    const tomo_dicom_pixel_data *data = p->file == NULL ? NULL : tomo_dicom_pixels(p->file);
+    p->element = (size_t)image->bits_allocated / 8;
+    bool same = data != NULL && data->present && data->encapsulated == image->encapsulated &&
+                (data->encapsulated || data->size >= count * p->element);
+    if (!same) return tomo_fail(err, TOMO_E_IO, "%s: a file changed while it was read", reader->name);
+    if (data->encapsulated) return decode(reader, image, count, p, err);
+    p->data = data->bytes;
+    p->swapped = tomo_dicom_is_big_endian(p->file);
+    return TOMO_OK;
 }
 
 /* Stored bits to a number: what lies above BitsStored is not part of it. */
@@ -203,9 +196,10 @@ static inline double stored_value(const pixels *p, size_t i, int bits, bool is_s
     if (p->element == 2) {
         uint16_t half;
         memcpy(&half, p->data + i * 2, sizeof half);
-        word = half;
+        word = p->swapped ? __builtin_bswap16(half) : half;
     } else if (p->element == 4) {
         memcpy(&word, p->data + i * 4, sizeof word);
+        if (p->swapped) word = __builtin_bswap32(word);
     }
     uint32_t mask = bits == 32 ? UINT32_MAX : ((uint32_t)1 << bits) - 1;
     word &= mask;

@@ -19,8 +19,7 @@ void tomo_dicom_study_close(tomo_dicom_study *study) {
 
 /* ------------------------------------------------------------------ headers */
 
-static tomo_status add_image(const tomo_reader *reader, tomo_dicom_study *study,
-                             const tomo_dicom_content *content, const tomo_dicom_outline *outline,
+static tomo_status add_image(const tomo_reader *reader, tomo_dicom_study *study, const tomo_dicom_data *data,
                              int64_t file, tomo_error *err) {
     if (study->n_images == study->image_capacity) {
         int64_t capacity = study->image_capacity == 0 ? 64 : 2 * study->image_capacity;
@@ -30,7 +29,7 @@ static tomo_status add_image(const tomo_reader *reader, tomo_dicom_study *study,
         study->image_capacity = capacity;
     }
     tomo_dicom_image *image = &study->images[study->n_images++];
-    tomo_status status = tomo_dicom_image_read(reader, content, outline, image, err);
+    tomo_status status = tomo_dicom_image_read(reader, data, image, err);
     image->file = file;
     return status;
 }
@@ -38,14 +37,15 @@ static tomo_status add_image(const tomo_reader *reader, tomo_dicom_study *study,
 static tomo_status read_file(const tomo_reader *reader, tomo_dicom_files *files, int64_t i,
                              tomo_dicom_study *study, tomo_error *err) {
     tomo_dicom_content content;
-    tomo_dicom_outline outline;
+    tomo_dicom_data *data = NULL;
     tomo_status status = tomo_dicom_content_open(files, i, &content, err);
     if (status != TOMO_OK || content.data == NULL) return status;
-    status = tomo_dicom_walk(reader->name, content.data, content.size, reader->options.limits.expanded_bytes,
-                             &outline, err);
-    if (status == TOMO_OK && outline.has_pixels)
-        status = add_image(reader, study, &content, &outline, i, err);
-    if (status == TOMO_OK && !outline.has_pixels) study->n_others++;
+    status = tomo_dicom_parse(reader->name, content.data, content.size, reader->options.limits.expanded_bytes,
+                              &data, err);
+    if (status == TOMO_OK && tomo_dicom_pixels(data)->present)
+        status = add_image(reader, study, data, i, err);
+    if (status == TOMO_OK && !tomo_dicom_pixels(data)->present) study->n_others++;
+    tomo_dicom_data_free(data);
     tomo_dicom_content_close(&content);
     return status;
 }
