@@ -77,14 +77,25 @@ static int make_model(run *r, const char *like, const char *folder, char **model
 
 /* ------------------------------------------------------------------------------ results */
 
-/* Percent read better than fractions. */
+/* Percent read better than fractions; with the quartiles of the repeats, "61.6 % (60.1 to 62.9)". */
+static void format_percent(const cJSON *row, double fraction, char *text, size_t size) {
+    const cJSON *quartiles = cJSON_GetObjectItemCaseSensitive(row, "fraction_quartiles");
+    const cJSON *low = cJSON_GetArrayItem(quartiles, 0), *high = cJSON_GetArrayItem(quartiles, 2);
+    if (cJSON_IsNumber(low) && cJSON_IsNumber(high)) {
+        (void)snprintf(text, size, "%.1f %% (%.1f to %.1f)", fraction * 100, low->valuedouble * 100,
+                       high->valuedouble * 100);
+    } else {
+        (void)snprintf(text, size, "%.1f %%", fraction * 100);
+    }
+}
+
 static void turn_to_percent(const cJSON *results) {
     cJSON *row;
     cJSON_ArrayForEach(row, results) {
-        cJSON *fraction = cJSON_GetObjectItemCaseSensitive(row, "fraction_of_limit");
+        const cJSON *fraction = cJSON_GetObjectItemCaseSensitive(row, "fraction_of_limit");
         if (!cJSON_IsNumber(fraction)) continue;
-        char text[32];
-        (void)snprintf(text, sizeof text, "%.1f %%", fraction->valuedouble * 100);
+        char text[96];
+        format_percent(row, fraction->valuedouble, text, sizeof text);
         cJSON *percent = cJSON_CreateString(text);
         if (percent != NULL) cJSON_ReplaceItemInObjectCaseSensitive(row, "fraction_of_limit", percent);
     }

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 import unittest
+import unittest.mock
 
 COMMANDS = ("report", "ask", "inspect", "convert", "trace", "embed", "tokenize", "generate", "model", "bench")
 NOTICE = "For research, not for diagnosis."
@@ -484,6 +485,32 @@ class Outputs(CommandTest):
         self.assertIsInstance(value, dict)
         self.assertEqual(self.run_json("model", "info", "--model", self.model), value)
         self.assertIn(str(self.model), self.run_well("model", "info", self.model).decode())
+
+    def test_new_models_follow_their_seed_and_can_be_measured(self):
+        def weights(name, seed):
+            self.run_well("model", "new", self.folder / name, "--like", "vit-tiny,qwen2-tiny", "--seed", seed, "--quiet")
+            return (self.folder / name / "connector.safetensors").read_bytes()
+
+        first = weights("first", 1)
+        self.assertEqual(first, weights("again", 1))
+        self.assertNotEqual(first, weights("other", 2))
+        self.refused(1, ["first"], "model", "new", self.folder / "first", "--like", "vit-tiny,qwen2-tiny")
+        few = ("--slices", 2, "--prompt-tokens", 40, "--decode-tokens", 2, "--repeats", 1)
+        value = self.run_json("bench", "--model", self.folder / "first", *few)
+        self.assertIn("machine", value)
+        names = {result["name"] for result in value["results"]}
+        self.assertLessEqual({"encoder", "prefill", "decode"}, names)
+        table = self.run_well("bench", "--model", self.folder / "first", *few).decode()
+        for name in names:
+            self.assertIn(f"\n{name} ", table)
+
+    def test_a_model_made_for_measuring_is_removed(self):
+        few = ("--slices", 2, "--prompt-tokens", 40, "--decode-tokens", 2, "--repeats", 1)
+        with unittest.mock.patch.dict(os.environ, TMPDIR=str(self.folder)):
+            self.run_json("bench", "--like", "vit-tiny,qwen2-tiny", *few)
+            self.assertEqual(os.listdir(self.folder), [])
+            self.refused(2, ["no-such"], "bench", "--like", "no-such,qwen2-tiny")
+        self.assertEqual(os.listdir(self.folder), [])
 
     # ------------------------------------------------------------------ failures
 
