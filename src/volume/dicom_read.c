@@ -2,7 +2,7 @@
 #include "volume/dicom_series.h"
 
 #include "base/size.h"
-#include "volume/gdcm_shim.h"
+#include "volume/dicom_decode.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -130,7 +130,6 @@ static tomo_status make_grid(tomo_reader *reader, const tomo_dicom_study *study,
 typedef struct pixels {
     tomo_dicom_content content;
     tomo_dicom_data *file;
-    tomo_gdcm_pixels decoded; /* of compressed pixels */
     const unsigned char *data;
     size_t element; /* bytes of one pixel: 1, 2, 4 */
     bool swapped;
@@ -138,13 +137,13 @@ typedef struct pixels {
 
 static void close_pixels(pixels *p) {
     tomo_dicom_data_free(p->file);
-    free(p->decoded.bytes);
     tomo_dicom_content_close(&p->content);
     *p = (pixels){0};
 }
 
-static tomo_status decode(const tomo_reader *reader, const tomo_dicom_image *image, size_t count, pixels *p,
-                          tomo_error *err) {
+static tomo_status decode(const tomo_reader *reader, tomo_dicom_decoder *decoder,
+                          const tomo_dicom_image *image, size_t count, pixels *p, tomo_error *err) {
+    tomo_dicom_decoded decoded;
     const tomo_dicom_pixel_data *data = tomo_dicom_pixels(p->file);
     const tomo_gdcm_image wanted = {image->syntax,
                                     (uint16_t)image->stored_columns,
@@ -153,22 +152,16 @@ static tomo_status decode(const tomo_reader *reader, const tomo_dicom_image *ima
                                     (uint16_t)image->bits_allocated,
                                     (uint16_t)image->bits_stored,
                                     image->is_signed};
-    if (!tomo_gdcm_decode(&wanted, data->bytes, data->size, count * 4, &p->decoded)) {
-        return tomo_fail(err, TOMO_E_DECODE,
-                         "%s: the compressed pixels (transfer syntax %s) cannot be decoded", reader->name,
-                         image->syntax);
-    }
-    p->data = p->decoded.bytes;
-    p->element = p->decoded.bits_allocated / 8;
-    bool fits =
-        (p->element == 1 || p->element == 2 || p->element == 4) && p->decoded.size >= count * p->element;
-    if (fits) return TOMO_OK;
-    return tomo_fail(err, TOMO_E_DECODE, "%s: the compressed pixels are not what the DICOM header says",
-                     reader->name);
+    tomo_status status =
+        tomo_dicom_decode(decoder, reader->name, &wanted, data->bytes, data->size, count, &decoded, err);
+    p->data = decoded.bytes;
+    p->element = decoded.element;
+    return status;
 }
 
 static tomo_status open_pixels(const tomo_reader *reader, tomo_dicom_files *files,
-                               const tomo_dicom_image *image, pixels *p, tomo_error *err) {
+                               tomo_dicom_decoder *decoder, const tomo_dicom_image *image, pixels *p,
+                               tomo_error *err) {
     *p = (pixels){0};
     tomo_status status = tomo_dicom_content_open(files, image->file, &p->content, err);
     if (status != TOMO_OK) return status;
@@ -184,7 +177,7 @@ static tomo_status open_pixels(const tomo_reader *reader, tomo_dicom_files *file
     bool same = data != NULL && data->present && data->encapsulated == image->encapsulated &&
                 (data->encapsulated || data->size >= count * p->element);
     if (!same) return tomo_fail(err, TOMO_E_IO, "%s: a file changed while it was read", reader->name);
-    if (data->encapsulated) return decode(reader, image, count, p, err);
+    if (data->encapsulated) return decode(reader, decoder, image, count, p, err);
     p->data = data->bytes;
     p->swapped = tomo_dicom_is_big_endian(p->file);
     return TOMO_OK;
@@ -235,6 +228,16 @@ static int by_image(const void *a, const void *b, void *context) {
     return (p > q) - (p < q);
 }
 
+static size_t most_pixels(const tomo_dicom_study *study, const tomo_dicom_group *group) {
+    size_t most = 0;
+    for (int64_t s = 0; s < group->n_slices; s++) {
+        const tomo_dicom_image *i = &study->images[group->slices[s].image];
+        size_t count = (size_t)(i->stored_rows * i->stored_columns * i->stored_frames); /* limited before */
+        most = count > most ? count : most;
+    }
+    return most;
+}
+
 /* Decodes each image once, whatever the order of its slices in the volume. */
 static tomo_status decode_all(const tomo_reader *reader, tomo_dicom_files *files,
                               const tomo_dicom_study *study, const tomo_dicom_group *group, const target *t,
@@ -245,6 +248,7 @@ static tomo_status decode_all(const tomo_reader *reader, tomo_dicom_files *files
     for (int64_t s = 0; s < n; s++) order[s] = s;
     qsort_r(order, (size_t)n, sizeof *order, by_image, group->slices);
     pixels p = {0};
+    tomo_dicom_decoder decoder = {.most_pixels = most_pixels(study, group)};
     tomo_status status = TOMO_OK;
     for (int64_t i = 0; i < n && status == TOMO_OK; i++) {
         const tomo_dicom_slice *slice = &group->slices[order[i]];
@@ -252,7 +256,7 @@ static tomo_status decode_all(const tomo_reader *reader, tomo_dicom_files *files
         if (status == TOMO_OK && slice->image != open) {
             close_pixels(&p);
             open = slice->image;
-            status = open_pixels(reader, files, &study->images[open], &p, err);
+            status = open_pixels(reader, files, &decoder, &study->images[open], &p, err);
         }
         if (status == TOMO_OK) {
             convert_slice(&study->images[open], tomo_dicom_slice_frame(study, slice), &p,
@@ -260,6 +264,7 @@ static tomo_status decode_all(const tomo_reader *reader, tomo_dicom_files *files
         }
     }
     close_pixels(&p);
+    tomo_dicom_decoder_close(&decoder);
     free(order);
     return status;
 }

@@ -1,6 +1,5 @@
 #include "volume/gdcm_shim.h"
 
-#include <cstdlib>
 #include <cstring>
 #include <sstream>
 #include <string>
@@ -39,6 +38,31 @@ void append_short(std::string &file, unsigned group, unsigned element, unsigned 
     append(file, group, element, "US", bytes);
 }
 
+uint32_t get32(const unsigned char *p) {
+    return p[0] | static_cast<uint32_t>(p[1]) << 8 | static_cast<uint32_t>(p[2]) << 16 |
+           static_cast<uint32_t>(p[3]) << 24;
+}
+
+void append_item(std::string &file, const unsigned char *bytes, uint32_t size) {
+    append32(file, 0xE000FFFE);
+    append32(file, size + size % 2);
+    file.append(reinterpret_cast<const char *>(bytes), size);
+    if (size % 2 != 0) file += '\0';
+}
+
+// The items anew: GDCM has ways of its own with odd lengths and with delimiters that state one.
+void append_fragments(std::string &file, const unsigned char *p, size_t size) {
+    for (size_t at = 0; size - at >= 16;) { // an item, and the delimiter's 8 bytes behind it
+        const uint32_t length = get32(p + at + 4);
+        at += 8;
+        if (length > size - at) break; // cannot be: the lengths were checked
+        append_item(file, p + at, length);
+        at += length;
+    }
+    append32(file, 0xE0DDFFFE);
+    append32(file, 0);
+}
+
 // The file that GDCM reads: a multi-frame secondary capture around the fragments.
 std::string make_file(const tomo_gdcm_image &image, const unsigned char *fragments, size_t size) {
     const char *const sop_class = "1.2.840.10008.5.1.4.1.1.7.3", *const sop = "1.2.3.4";
@@ -65,26 +89,17 @@ std::string make_file(const tomo_gdcm_image &image, const unsigned char *fragmen
     append16(file, 0x0010);
     file.append("OB\0\0", 4);
     append32(file, 0xFFFFFFFF);
-    file.append(reinterpret_cast<const char *>(fragments), size);
+    append_fragments(file, fragments, size);
     return file;
-}
-
-bool take(const char *bytes, size_t size, size_t most, tomo_gdcm_pixels *pixels) {
-    if (size == 0 || size > most) return false;
-    pixels->bytes = static_cast<unsigned char *>(std::malloc(size));
-    if (pixels->bytes == nullptr) return false;
-    std::memcpy(pixels->bytes, bytes, size);
-    pixels->size = size;
-    return true;
 }
 
 // GDCM's reader tries its 8-bit codec on JPEG of 12 bits first, whose libjpeg then complains on stderr; so
 // the right codec is called directly.
-bool decode_jpeg12(const tomo_gdcm_image &image, std::istream &stream, size_t most,
-                   tomo_gdcm_pixels *pixels) {
+size_t decode_jpeg12(const tomo_gdcm_image &image, std::istream &stream, unsigned char *out, size_t most,
+                     unsigned *bits_allocated) {
     gdcm::Reader reader;
     reader.SetStream(stream);
-    if (!reader.Read()) return false;
+    if (!reader.Read()) return 0;
     gdcm::JPEGCodec codec;
     const unsigned dimensions[3] = {image.columns, image.rows, image.frames};
     codec.SetNumberOfDimensions(image.frames > 1 ? 3 : 2);
@@ -92,39 +107,37 @@ bool decode_jpeg12(const tomo_gdcm_image &image, std::istream &stream, size_t mo
     // It chooses among 8, 12 and 16 bits by BitsAllocated.
     codec.SetPixelFormat(gdcm::PixelFormat(1, 12, 12, 11, image.is_signed ? 1 : 0));
     codec.SetPhotometricInterpretation(gdcm::PhotometricInterpretation::MONOCHROME2);
-    gdcm::DataElement out;
-    if (!codec.Decode(reader.GetFile().GetDataSet().GetDataElement(gdcm::Tag(0x7FE0, 0x0010)), out))
-        return false;
-    const gdcm::ByteValue *value = out.GetByteValue();
-    pixels->bits_allocated = 16;
-    return value != nullptr && take(value->GetPointer(), value->GetLength(), most, pixels);
+    gdcm::DataElement decoded;
+    if (!codec.Decode(reader.GetFile().GetDataSet().GetDataElement(gdcm::Tag(0x7FE0, 0x0010)), decoded))
+        return 0;
+    const gdcm::ByteValue *value = decoded.GetByteValue();
+    if (value == nullptr || value->GetLength() > most) return 0;
+    std::memcpy(out, value->GetPointer(), value->GetLength());
+    *bits_allocated = 16;
+    return value->GetLength();
 }
 
-bool decode(const tomo_gdcm_image &wanted, std::istream &stream, size_t most, tomo_gdcm_pixels *pixels) {
+size_t decode(const tomo_gdcm_image &wanted, std::istream &stream, unsigned char *out, size_t most,
+              unsigned *bits_allocated) {
     gdcm::ImageReader reader;
     reader.SetStream(stream);
-    if (!reader.Read()) return false;
+    if (!reader.Read()) return 0;
     const gdcm::Image &image = reader.GetImage();
     const gdcm::PixelFormat &format = image.GetPixelFormat();
     const unsigned frames = image.GetNumberOfDimensions() > 2 ? image.GetDimension(2) : 1;
-    if (image.GetDimension(0) != wanted.columns || image.GetDimension(1) != wanted.rows ||
-        frames != wanted.frames || format.GetSamplesPerPixel() != 1) {
-        return false;
-    }
     const size_t length = image.GetBufferLength();
-    if (length == 0 || length > most) return false;
-    pixels->bytes = static_cast<unsigned char *>(std::calloc(1, length));
-    pixels->size = length;
-    pixels->bits_allocated = format.GetBitsAllocated();
-    return pixels->bytes != nullptr && image.GetBuffer(reinterpret_cast<char *>(pixels->bytes));
+    if (image.GetDimension(0) != wanted.columns || image.GetDimension(1) != wanted.rows ||
+        frames != wanted.frames || format.GetSamplesPerPixel() != 1 || length > most) {
+        return 0;
+    }
+    *bits_allocated = format.GetBitsAllocated();
+    return image.GetBuffer(reinterpret_cast<char *>(out)) ? length : 0;
 }
 
 } // namespace
 
-bool tomo_gdcm_decode(const tomo_gdcm_image *image, const unsigned char *fragments, size_t size, size_t most,
-                      tomo_gdcm_pixels *pixels) {
-    *pixels = tomo_gdcm_pixels();
-    bool good = false;
+size_t tomo_gdcm_decode(const tomo_gdcm_image *image, const unsigned char *fragments, size_t size,
+                        unsigned char *out, size_t most, unsigned *bits_allocated) {
     try {
         gdcm::Trace::DebugOff(); // global flags, always set to the same
         gdcm::Trace::WarningOff();
@@ -132,13 +145,9 @@ bool tomo_gdcm_decode(const tomo_gdcm_image *image, const unsigned char *fragmen
         std::istringstream stream(make_file(*image, fragments, size));
         bool jpeg12 =
             std::strcmp(image->transfer_syntax, "1.2.840.10008.1.2.4.51") == 0 && image->bits_stored > 8;
-        good = jpeg12 ? decode_jpeg12(*image, stream, most, pixels) : decode(*image, stream, most, pixels);
+        return jpeg12 ? decode_jpeg12(*image, stream, out, most, bits_allocated)
+                      : decode(*image, stream, out, most, bits_allocated);
     } catch (...) {
-        good = false;
+        return 0;
     }
-    if (!good) {
-        std::free(pixels->bytes);
-        *pixels = tomo_gdcm_pixels();
-    }
-    return good;
 }

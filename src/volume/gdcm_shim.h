@@ -23,17 +23,12 @@ typedef struct tomo_gdcm_image {
     bool is_signed;
 } tomo_gdcm_image;
 
-/* Pixels of all frames in the host's byte order; bytes are freed by free(). */
-typedef struct tomo_gdcm_pixels {
-    unsigned char *bytes;
-    size_t size;
-    unsigned bits_allocated; /* 8, 16 or 32: of the codec, which may differ from the data set's */
-} tomo_gdcm_pixels;
-
-/* Decodes `fragments`: the items from the offset table's to the sequence's delimiter, with all lengths
- * checked. `most` bounds the decoded bytes. False: GDCM cannot decode them, or they are of another size. */
-bool tomo_gdcm_decode(const tomo_gdcm_image *image, const unsigned char *fragments, size_t size, size_t most,
-                      tomo_gdcm_pixels *pixels);
+/* Decodes `fragments` (the items from the offset table's to the sequence's delimiter, with all lengths
+ * checked) into out [most], pixels of all frames in the host's byte order. *bits_allocated (8, 16 or 32) is
+ * the codec's, which may differ from the data set's. Returns the bytes written, 0 when GDCM cannot decode
+ * them or they are of another size. Damaged streams may end the process: call it in one that may end. */
+size_t tomo_gdcm_decode(const tomo_gdcm_image *image, const unsigned char *fragments, size_t size,
+                        unsigned char *out, size_t most, unsigned *bits_allocated);
 
 #ifdef __cplusplus
 }

@@ -2,12 +2,6 @@
 #include "volume/volume.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-const char *__lsan_default_suppressions(void);
-
-/* GDCM's codecs leak their buffers on damaged streams; that is theirs to repair. */
-const char *__lsan_default_suppressions(void) {
-    return "leak:libgdcm\nleak:libopenjp2\nleak:libcharls\n";
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     /* Small limits: an input that asks for much is refused and not waited for. */
