@@ -39,9 +39,7 @@ static tomo_status keep_texts(tomo_added_token *t, const char *file, const char 
                               tomo_error *err) {
     t->size = strlen(text);
     t->text = strdup(text);
-    t->bytes = malloc(t->size + 1);
-    if (t->text == NULL || t->bytes == NULL) return tomo_fail_memory(err, file, t->size);
-    t->byte_size = tomo_byte_level_decode(text, t->size, t->bytes);
+    if (t->text == NULL) return tomo_fail_memory(err, file, t->size);
     tomo_buffer pattern = {.maximum = SIZE_MAX};
     tomo_status status = TOMO_OK;
     if (t->normalized && nfc) {
@@ -51,7 +49,13 @@ static tomo_status keep_texts(tomo_added_token *t, const char *file, const char 
     }
     t->pattern = pattern.data;
     t->pattern_size = pattern.size;
-    return status;
+    if (status != TOMO_OK) return status;
+    /* tokenizers 0.23 decodes to the normalised text, and forgets that it is special where that differs. */
+    t->left_out = t->special && t->size == t->pattern_size && memcmp(t->text, t->pattern, t->size) == 0;
+    t->bytes = malloc(t->pattern_size + 1);
+    if (t->bytes == NULL) return tomo_fail_memory(err, file, t->pattern_size);
+    t->byte_size = tomo_byte_level_decode(t->pattern, t->pattern_size, t->bytes);
+    return TOMO_OK;
 }
 
 static tomo_status read_token(const cJSON *item, const char *file, const tomo_vocabulary *vocabulary,
@@ -226,12 +230,13 @@ tomo_status tomo_added_split(const tomo_added_set *set, const unsigned char *tex
         size_t begin = at, end = at + t->pattern_size;
         at = end; /* a match that is dropped is passed over all the same, and no shorter one is tried */
         if (t->single_word && (word_before(text, begin) || word_behind(text, end, size))) continue;
-        /* A token whose place the white space of the one before already took keeps its place. */
-        if (t->strip_left && begin > done) begin = space_before(text, begin, done);
+        /* The token before may have taken white space in which this one stands: one that strips on its left
+         * is then left without text and vanishes; one that does not is found all the same. */
+        if (t->strip_left) begin = begin > done ? space_before(text, begin, done) : done;
         if (t->strip_right) end = space_behind(text, end, size);
         tomo_status status = TOMO_OK;
         if (begin > done) status = part(user, text + done, begin - done, NULL, err);
-        if (status == TOMO_OK) status = part(user, text + begin, end - begin, t, err);
+        if (status == TOMO_OK && end > begin) status = part(user, text + begin, end - begin, t, err);
         if (status != TOMO_OK) return status;
         done = end;
     }

@@ -10,6 +10,7 @@ typedef struct tomo_added_token {
     size_t size;
     int32_t id;
     bool special, single_word, strip_left, strip_right, normalized;
+    bool left_out;        /* by decoding that skips special tokens */
     unsigned char *bytes; /* what it decodes to */
     size_t byte_size;
     char *pattern; /* what is looked for: the text, normalised where that is asked */

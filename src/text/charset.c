@@ -14,14 +14,14 @@ static bool is_onig_word(uint32_t c) {
     return tomo_unicode_is_word(c) || c == 0xb2 || c == 0xb3 || c == 0xb9 || (c >= 0xbc && c <= 0xbe);
 }
 
-static bool item_has(const tomo_charset_item *item, uint32_t c) {
+static bool item_has(const tomo_charset_item *item, uint32_t c, tomo_category category) {
     bool has = false;
     switch (item->kind) {
     case TOMO_CHARSET_RANGE:
         has = c >= item->first && c <= item->last;
         break;
     case TOMO_CHARSET_CATEGORIES:
-        has = (item->categories >> tomo_unicode_category(c) & 1) != 0;
+        has = (item->categories >> category & 1) != 0;
         break;
     case TOMO_CHARSET_SPACE:
         has = tomo_unicode_is_space(c);
@@ -33,9 +33,9 @@ static bool item_has(const tomo_charset_item *item, uint32_t c) {
     return has != item->negated;
 }
 
-static bool any_has(const tomo_charset *set, uint32_t c) {
+static bool any_has(const tomo_charset *set, uint32_t c, tomo_category category) {
     for (size_t i = 0; i < set->count; i++) {
-        if (item_has(&set->items[i], c)) return true;
+        if (item_has(&set->items[i], c, category)) return true;
     }
     return false;
 }
@@ -47,12 +47,13 @@ static uint32_t fold(uint32_t c) {
     return c == 0x17f ? 's' : c == 0x212a ? 'k' : c;
 }
 
-bool tomo_charset_has(const tomo_charset *set, uint32_t c) {
-    bool has = any_has(set, c);
-    if (!has && set->fold) {
+bool tomo_charset_has(const tomo_charset *set, uint32_t c, tomo_category category) {
+    bool has = any_has(set, c, category);
+    if (!has && set->fold) { /* the set has ASCII ranges alone, so categories play no part */
         uint32_t folded = fold(c);
-        has = folded < 0x80 &&
-              (any_has(set, folded) || (folded >= 'a' && folded <= 'z' && any_has(set, folded - 'a' + 'A')));
+        has =
+            folded < 0x80 && (any_has(set, folded, category) ||
+                              (folded >= 'a' && folded <= 'z' && any_has(set, folded - 'a' + 'A', category)));
     }
     return has != set->negated;
 }

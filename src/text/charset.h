@@ -30,7 +30,8 @@ typedef struct tomo_charset {
 
 /* False when the set is full. */
 bool tomo_charset_add(tomo_charset *set, tomo_charset_item item);
-bool tomo_charset_has(const tomo_charset *set, uint32_t code_point);
+/* category: of the code point, which a caller with many sets looks up once. */
+bool tomo_charset_has(const tomo_charset *set, uint32_t code_point, tomo_category category);
 bool tomo_charset_equal(const tomo_charset *a, const tomo_charset *b);
 
 /* The categories of \p{NAME}: "L", "Lu", "Letter"...; false for names that are not known. */

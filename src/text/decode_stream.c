@@ -53,7 +53,8 @@ tomo_status tomo_decode_stream_push(tomo_decode_stream *s, int32_t id, tomo_buff
     const unsigned char *bytes = NULL;
     size_t size = 0;
     if (!tomo_tokenizer_bytes(s->tokenizer, id, &bytes, &size)) return TOMO_OK;
-    if (s->skip_special && tomo_tokenizer_is_special(s->tokenizer, id)) return TOMO_OK;
+    const tomo_added_token *added = tomo_added_at(&s->tokenizer->added, id);
+    if (s->skip_special && added != NULL && added->left_out) return TOMO_OK;
     for (size_t i = 0; i < size; i++) {
         tomo_status status = take(s, bytes[i], text, err);
         if (status != TOMO_OK) return status;

@@ -67,9 +67,10 @@ static size_t list_bounds(const tomo_pattern_syntax *syntax, uint32_t *bounds) {
 }
 
 static uint64_t signature(const tomo_pattern_syntax *syntax, uint32_t c) {
+    const tomo_category category = tomo_unicode_category(c);
     uint64_t bits = 0;
     for (size_t s = 0; s < syntax->set_count; s++) {
-        if (tomo_charset_has(&syntax->sets[s], c)) bits |= UINT64_C(1) << s;
+        if (tomo_charset_has(&syntax->sets[s], c, category)) bits |= UINT64_C(1) << s;
     }
     return bits;
 }
