@@ -234,6 +234,7 @@ tomo_status tomo_added_split(const tomo_added_set *set, const unsigned char *tex
          * is then left without text and vanishes; one that does not is found all the same. */
         if (t->strip_left) begin = begin > done ? space_before(text, begin, done) : done;
         if (t->strip_right) end = space_behind(text, end, size);
+        if (begin > end) continue; /* tokenizers itself fails here */
         tomo_status status = TOMO_OK;
         if (begin > done) status = part(user, text + done, begin - done, NULL, err);
         if (status == TOMO_OK && end > begin) status = part(user, text + begin, end - begin, t, err);

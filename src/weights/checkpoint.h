@@ -46,6 +46,10 @@ tomo_status tomo_checkpoint_need(const tomo_checkpoint *checkpoint, const char *
 /* The file or folder that was opened, for messages. */
 const char *tomo_checkpoint_path(const tomo_checkpoint *checkpoint);
 
+/* Tells the system that a tensor will not be read again soon (its values are packed elsewhere): the memory of
+ * the pages that it alone fills is given back. Reading it later is correct and slow. */
+void tomo_checkpoint_release(const tomo_checkpoint *checkpoint, const tomo_stored *tensor);
+
 /* Writes tensors (in the order given) as one safetensors file, atomically. metadata: key, value, key, value,
  * ..., NULL; or NULL. */
 tomo_status tomo_safetensors_write(const char *path, const tomo_stored *tensors, size_t count,

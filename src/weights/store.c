@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 /* What may be copied beyond twice the mapped bytes: small tensors that views repeat (stride 0). */
 #define COPY_ALLOWANCE ((size_t)64 << 20)
@@ -166,4 +168,18 @@ tomo_status tomo_checkpoint_need(const tomo_checkpoint *c, const char *name, con
 
 const char *tomo_checkpoint_path(const tomo_checkpoint *c) {
     return c->path;
+}
+
+void tomo_checkpoint_release(const tomo_checkpoint *c, const tomo_stored *tensor) {
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t begin = (uintptr_t)tensor->data;
+    uintptr_t end = begin + (size_t)tensor->count * tomo_dtype_size(tensor->dtype);
+    for (size_t i = 0; i < c->map_count; i++) { /* copies lie in no mapping, and stay */
+        uintptr_t map = (uintptr_t)c->maps[i].data;
+        if (begin < map || end > map + c->maps[i].size) continue;
+        begin = (begin + page - 1) / page * page;
+        end = end / page * page;
+        if (end > begin) (void)madvise((void *)begin, end - begin, MADV_DONTNEED);
+        return;
+    }
 }

@@ -93,6 +93,55 @@ static void plain_text_holds_no_added_tokens(void **state) {
     tomo_tokenizer_free(t);
 }
 
+/* Found by comparing with tokenizers on random text: "<|im_end|>" takes the white space behind it; a token
+ * that stands there vanishes when it strips on its left, and is found all the same when it does not. */
+static void tokens_in_white_space_that_another_took(void **state) {
+    (void)state;
+    static const struct {
+        const char *strips;
+        size_t count;
+    } cases[] = {{"lstrip\":true,\"rstrip", 2}, {"single_word", 4}};
+    for (size_t i = 0; i < 2; i++) {
+        char json[1024];
+        (void)snprintf(
+            json, sizeof json,
+            "{\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false},"
+            "\"decoder\":{\"type\":\"ByteLevel\"},\"added_tokens\":["
+            "{\"id\":5,\"content\":\"<e>\",\"normalized\":false,\"rstrip\":true},"
+            "{\"id\":6,\"content\":\"\\n\",\"normalized\":false,\"%s\":true}],\"model\":{"
+            "\"type\":\"BPE\",\"vocab\":{\"t\":0,\"\u0120\":1},\"merges\":[]}}",
+            cases[i].strips);
+        tomo_tokenizer *t = NULL;
+        assert_int_equal(tomo_tokenizer_open_memory("t", json, strlen(json), &t, NULL), TOMO_OK);
+        tomo_ids ids = encode(t, "<e>\n t", 6, false);
+        assert_ids(&ids, i == 0 ? (int32_t[]){5, 0} : (int32_t[]){5, 6, 1, 0}, cases[i].count);
+        tomo_ids_free(&ids);
+        tomo_tokenizer_free(t);
+    }
+}
+
+static void nfc_is_that_of_unicode_9(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *nfc;
+    } cases[] = {
+        {"e\u0301\u0323", "\u1eb9\u0301"},
+        {"a\u1ac1\u0301", "a\u1ac1\u0301"}, /* U+1AC1 came with Unicode 14 and counts as a letter */
+        {"\u1100\u1161\u11a8", "\uac01"},
+        {"\u0344x\u2126", "\u0308\u0301x\u03a9"},
+        {"\U00011935\U00011930", "\U00011935\U00011930"}, /* composes since Unicode 13 */
+        {"", ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        tomo_buffer b = {.maximum = 1000};
+        (void)tomo_buffer_add_text(&b, "");
+        const unsigned char *text = (const unsigned char *)cases[i].text;
+        assert_int_equal(tomo_unicode_nfc(text, strlen(cases[i].text), &b, NULL), TOMO_OK);
+        assert_string_equal(b.data, cases[i].nfc);
+        tomo_buffer_free(&b);
+    }
+}
+
 static double seconds(void) {
     struct timespec now;
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
@@ -254,6 +303,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(merges_follow_their_rank),
         cmocka_unit_test(plain_text_holds_no_added_tokens),
+        cmocka_unit_test(tokens_in_white_space_that_another_took),
+        cmocka_unit_test(nfc_is_that_of_unicode_9),
         cmocka_unit_test(long_words_take_bounded_time),
         cmocka_unit_test(invalid_bytes_count_as_replacement_characters),
         cmocka_unit_test(stream_equals_whole_and_splits_no_character),

@@ -165,6 +165,28 @@ static void writer_round_trip(void **state) {
     assert_int_equal(rmdir(folder), 0);
 }
 
+static void released_tensor_reads_the_same(void **state) {
+    (void)state;
+    char folder[] = "tomo-test-XXXXXX", path[64];
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    const int64_t count = 50000;
+    int32_t *numbers = calloc((size_t)count, sizeof *numbers);
+    assert_non_null(numbers);
+    for (int32_t i = 0; i < count; i++) numbers[i] = i * 7;
+    const tomo_stored t = {
+        .name = "n", .dtype = TOMO_I32, .rank = 1, .shape = {count}, .count = count, .data = numbers};
+    assert_int_equal(tomo_safetensors_write(path, &t, 1, NULL, NULL), TOMO_OK);
+    tomo_checkpoint *c = NULL;
+    assert_int_equal(tomo_checkpoint_open(path, &c, NULL), TOMO_OK);
+    tomo_checkpoint_release(c, tomo_checkpoint_at(c, 0));
+    assert_memory_equal(tomo_checkpoint_at(c, 0)->data, numbers, (size_t)count * sizeof *numbers);
+    tomo_checkpoint_free(c);
+    free(numbers);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 static void writer_refuses_a_name_twice(void **state) {
     (void)state;
     const float f[1] = {1};
@@ -243,6 +265,7 @@ int main(void) {
         cmocka_unit_test(unknown_type_is_refused_when_asked_for),
         cmocka_unit_test(misaligned_tensor_is_copied),
         cmocka_unit_test(writer_round_trip),
+        cmocka_unit_test(released_tensor_reads_the_same),
         cmocka_unit_test(writer_refuses_a_name_twice),
         cmocka_unit_test(shards_that_lie_are_refused),
         cmocka_unit_test(what_is_no_checkpoint_is_named),
