@@ -73,7 +73,8 @@ static bool compare_geometry(input *in, const cJSON *want, const tomo_volume *v)
         }
         if (c < 3 &&
             !(fabs(v->spacing_mm[2 - c] - sqrt(squares)) <= fmax(1e-4, tolerance > 1e-3 ? tolerance : 0))) {
-            parity_fail(in->p, in->name, "spacing %d is %.6f, not %.6f", c, v->spacing_mm[2 - c], sqrt(squares));
+            parity_fail(in->p, in->name, "spacing %d is %.6f, not %.6f", c, v->spacing_mm[2 - c],
+                        sqrt(squares));
             return false;
         }
     }
