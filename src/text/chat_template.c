@@ -30,20 +30,24 @@
 /* Qwen2-VL: raw text around the tags, and content in parts, which are not used here. */
 #define QWEN2_VL_TAIL                                                                                        \
     B("endif")                                                                                               \
-    T("<|im_start|>") V("message.role") T("\n") B("ifmessage.contentisstring") V("message.content")          \
-        T("<|im_end|>\n") B("else") B("forcontentinmessage.content")
+    T("<|im_start|>")                                                                                        \
+    V("message.role")                                                                                        \
+    T("\n") B("ifmessage.contentisstring") V("message.content") T("<|im_end|>\n") B("else")                  \
+        B("forcontentinmessage.content")
 #define QWEN2_VL_END B("endif") B("endfor") T("<|im_end|>\n") B("endif") B("endfor") GENERATE
 
 #define QWEN25_TAIL                                                                                          \
     B("endif")                                                                                               \
-    B("endif") B("formessageinmessages")                                                                     \
-        B("if(message.role=='user')or(message.role=='system'andnotloop.first)"                               \
-          "or(message.role=='assistant'andnotmessage.tool_calls)") TURN B("elifmessage.role=='assistant'")
+    B("endif")                                                                                               \
+    B("formessageinmessages")                                                                                \
+    B("if(message.role=='user')or(message.role=='system'andnotloop.first)"                                   \
+      "or(message.role=='assistant'andnotmessage.tool_calls)") TURN B("elifmessage.role=='assistant'")
 #define QWEN25_END B("endif") B("endfor") GENERATE
 
 #define QWEN3_HEAD                                                                                           \
     B("else")                                                                                                \
-    B("ifmessages[0].role=='system'") FIRST_SYSTEM B("endif") B("endif")                                     \
+    B("ifmessages[0].role=='system'")                                                                        \
+    FIRST_SYSTEM B("endif") B("endif")                                                                       \
         B("setns=namespace(multi_step_tool=true,last_query_index=messages|length-1)")                        \
             B("formessageinmessages[::-1]") B("setindex=(messages|length-1)-loop.index0")
 #define QWEN3_NO_TOOL_RESPONSE                                                                               \
@@ -57,16 +61,19 @@
 #define QWEN3_PLAIN_ANSWER T("<|im_start|>") V("message.role") T("\n") V("content")
 #define QWEN3_ANSWER                                                                                         \
     B("endif")                                                                                               \
-    B("endif") B("ifloop.index0>ns.last_query_index") B("ifloop.lastor(notloop.lastandreasoning_content)")   \
-        T("<|im_start|>") V("message.role") T("\n<think>\n") V("reasoning_content.strip('\n')")              \
-            T("\n</think>\n\n") V("content.lstrip('\n')") B("else") QWEN3_PLAIN_ANSWER B("endif") B("else")  \
-                QWEN3_PLAIN_ANSWER B("endif") B("ifmessage.tool_calls")
+    B("endif")                                                                                               \
+    B("ifloop.index0>ns.last_query_index")                                                                   \
+    B("ifloop.lastor(notloop.lastandreasoning_content)") T("<|im_start|>") V("message.role")                 \
+        T("\n<think>\n") V("reasoning_content.strip('\n')") T("\n</think>\n\n") V("content.lstrip('\n')")    \
+            B("else") QWEN3_PLAIN_ANSWER B("endif") B("else") QWEN3_PLAIN_ANSWER B("endif")                  \
+                B("ifmessage.tool_calls")
 #define QWEN3_TAIL T("<|im_end|>\n") B("elifmessage.role=='tool'")
 #define QWEN3_END                                                                                            \
     B("endif")                                                                                               \
-    B("endfor") B("ifadd_generation_prompt") T("<|im_start|>assistant\n")                                    \
-        B("ifenable_thinkingisdefinedandenable_thinkingisfalse") T("<think>\n\n</think>\n\n") B("endif")     \
-            B("endif")
+    B("endfor")                                                                                              \
+    B("ifadd_generation_prompt")                                                                             \
+    T("<|im_start|>assistant\n") B("ifenable_thinkingisdefinedandenable_thinkingisfalse")                    \
+        T("<think>\n\n</think>\n\n") B("endif") B("endif")
 
 /* Qwen3 as first published. */
 #define QWEN3_FIRST                                                                                          \
