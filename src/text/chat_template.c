@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* clang-format off */
 #define T(text) TOMO_JINJA_TEXT text TOMO_JINJA_END
 #define V(expression) TOMO_JINJA_VALUE expression TOMO_JINJA_END
 #define B(statement) TOMO_JINJA_BLOCK statement TOMO_JINJA_END
@@ -28,74 +29,64 @@
 #define CHATML_TAIL TURN B("endfor") GENERATE
 
 /* Qwen2-VL: raw text around the tags, and content in parts, which are not used here. */
-#define QWEN2_VL_TAIL                                                                                        \
-    B("endif")                                                                                               \
-    T("<|im_start|>")                                                                                        \
-    V("message.role")                                                                                        \
-    T("\n") B("ifmessage.contentisstring") V("message.content") T("<|im_end|>\n") B("else")                  \
-        B("forcontentinmessage.content")
+#define QWEN2_VL_TAIL                                                                                       \
+    B("endif") T("<|im_start|>") V("message.role") T("\n") B("ifmessage.contentisstring")                   \
+    V("message.content") T("<|im_end|>\n") B("else") B("forcontentinmessage.content")
 #define QWEN2_VL_END B("endif") B("endfor") T("<|im_end|>\n") B("endif") B("endfor") GENERATE
 
-#define QWEN25_TAIL                                                                                          \
-    B("endif")                                                                                               \
-    B("endif")                                                                                               \
-    B("formessageinmessages")                                                                                \
-    B("if(message.role=='user')or(message.role=='system'andnotloop.first)"                                   \
-      "or(message.role=='assistant'andnotmessage.tool_calls)") TURN B("elifmessage.role=='assistant'")
+#define QWEN25_TAIL                                                                                         \
+    B("endif") B("endif") B("formessageinmessages")                                                         \
+    B("if(message.role=='user')or(message.role=='system'andnotloop.first)"                                  \
+      "or(message.role=='assistant'andnotmessage.tool_calls)")                                              \
+    TURN B("elifmessage.role=='assistant'")
 #define QWEN25_END B("endif") B("endfor") GENERATE
 
-#define QWEN3_HEAD                                                                                           \
-    B("else")                                                                                                \
-    B("ifmessages[0].role=='system'")                                                                        \
-    FIRST_SYSTEM B("endif") B("endif")                                                                       \
-        B("setns=namespace(multi_step_tool=true,last_query_index=messages|length-1)")                        \
-            B("formessageinmessages[::-1]") B("setindex=(messages|length-1)-loop.index0")
-#define QWEN3_NO_TOOL_RESPONSE                                                                               \
+#define QWEN3_HEAD                                                                                          \
+    B("else") B("ifmessages[0].role=='system'") FIRST_SYSTEM B("endif") B("endif")                          \
+    B("setns=namespace(multi_step_tool=true,last_query_index=messages|length-1)")                           \
+    B("formessageinmessages[::-1]") B("setindex=(messages|length-1)-loop.index0")
+#define QWEN3_NO_TOOL_RESPONSE                                                                              \
     "not(message.content.startswith('<tool_response>')andmessage.content.endswith('</tool_response>'))"
-#define QWEN3_QUERY                                                                                          \
-    B("setns.multi_step_tool=false")                                                                         \
-    B("setns.last_query_index=index") B("endif") B("endfor") B("formessageinmessages")
+#define QWEN3_QUERY                                                                                         \
+    B("setns.multi_step_tool=false") B("setns.last_query_index=index") B("endif") B("endfor")               \
+    B("formessageinmessages")
 #define QWEN3_ROLES B("if(message.role=='user')or(message.role=='system'andnotloop.first)")
 #define QWEN3_SPLIT_CONTENT "content.split('</think>')[-1].lstrip('\n')"
 #define QWEN3_SPLIT_THOUGHT "content.split('</think>')[0].rstrip('\n').split('<think>')[-1].lstrip('\n')"
 #define QWEN3_PLAIN_ANSWER T("<|im_start|>") V("message.role") T("\n") V("content")
-#define QWEN3_ANSWER                                                                                         \
-    B("endif")                                                                                               \
-    B("endif")                                                                                               \
-    B("ifloop.index0>ns.last_query_index")                                                                   \
-    B("ifloop.lastor(notloop.lastandreasoning_content)") T("<|im_start|>") V("message.role")                 \
-        T("\n<think>\n") V("reasoning_content.strip('\n')") T("\n</think>\n\n") V("content.lstrip('\n')")    \
-            B("else") QWEN3_PLAIN_ANSWER B("endif") B("else") QWEN3_PLAIN_ANSWER B("endif")                  \
-                B("ifmessage.tool_calls")
+#define QWEN3_ANSWER                                                                                        \
+    B("endif") B("endif") B("ifloop.index0>ns.last_query_index")                                            \
+    B("ifloop.lastor(notloop.lastandreasoning_content)") T("<|im_start|>") V("message.role")                \
+    T("\n<think>\n") V("reasoning_content.strip('\n')") T("\n</think>\n\n") V("content.lstrip('\n')")       \
+    B("else") QWEN3_PLAIN_ANSWER B("endif") B("else") QWEN3_PLAIN_ANSWER B("endif")                         \
+    B("ifmessage.tool_calls")
 #define QWEN3_TAIL T("<|im_end|>\n") B("elifmessage.role=='tool'")
-#define QWEN3_END                                                                                            \
-    B("endif")                                                                                               \
-    B("endfor")                                                                                              \
-    B("ifadd_generation_prompt")                                                                             \
-    T("<|im_start|>assistant\n") B("ifenable_thinkingisdefinedandenable_thinkingisfalse")                    \
-        T("<think>\n\n</think>\n\n") B("endif") B("endif")
+#define QWEN3_END                                                                                           \
+    B("endif") B("endfor") B("ifadd_generation_prompt") T("<|im_start|>assistant\n")                        \
+    B("ifenable_thinkingisdefinedandenable_thinkingisfalse") T("<think>\n\n</think>\n\n") B("endif")        \
+    B("endif")
 
 /* Qwen3 as first published. */
-#define QWEN3_FIRST                                                                                          \
-    QWEN3_HEAD B("ifns.multi_step_toolandmessage.role=='user'and" QWEN3_NO_TOOL_RESPONSE)                    \
-        QWEN3_QUERY QWEN3_ROLES TURN B("elifmessage.role=='assistant'") B("setcontent=message.content")      \
-            B("setreasoning_content=''")                                                                     \
-                B("ifmessage.reasoning_contentisdefinedandmessage.reasoning_contentisnotnone")               \
-                    B("setreasoning_content=message.reasoning_content") B("else")                            \
-                        B("if'</think>'inmessage.content") B("setcontent=message." QWEN3_SPLIT_CONTENT)      \
-                            B("setreasoning_content=message." QWEN3_SPLIT_THOUGHT) QWEN3_ANSWER
+#define QWEN3_FIRST                                                                                         \
+    QWEN3_HEAD B("ifns.multi_step_toolandmessage.role=='user'and" QWEN3_NO_TOOL_RESPONSE) QWEN3_QUERY       \
+    QWEN3_ROLES TURN B("elifmessage.role=='assistant'") B("setcontent=message.content")                     \
+    B("setreasoning_content=''")                                                                            \
+    B("ifmessage.reasoning_contentisdefinedandmessage.reasoning_contentisnotnone")                          \
+    B("setreasoning_content=message.reasoning_content") B("else") B("if'</think>'inmessage.content")        \
+    B("setcontent=message." QWEN3_SPLIT_CONTENT) B("setreasoning_content=message." QWEN3_SPLIT_THOUGHT)     \
+    QWEN3_ANSWER
 
 /* Qwen3 as revised in 2025: content that is no text is left out. */
-#define QWEN3_REVISED                                                                                        \
-    QWEN3_HEAD B(                                                                                            \
-        "ifns.multi_step_toolandmessage.role=='user'andmessage.contentisstringand" QWEN3_NO_TOOL_RESPONSE)   \
-        QWEN3_QUERY B("ifmessage.contentisstring") B("setcontent=message.content") B("else")                 \
-            B("setcontent=''") B("endif") QWEN3_ROLES QWEN3_PLAIN_ANSWER T("<|im_end|>\n")                   \
-                B("elifmessage.role=='assistant'") B("setreasoning_content=''")                              \
-                    B("ifmessage.reasoning_contentisstring")                                                 \
-                        B("setreasoning_content=message.reasoning_content") B("else")                        \
-                            B("if'</think>'incontent") B("setreasoning_content=" QWEN3_SPLIT_THOUGHT)        \
-                                B("setcontent=" QWEN3_SPLIT_CONTENT) QWEN3_ANSWER
+#define QWEN3_REVISED                                                                                       \
+    QWEN3_HEAD                                                                                              \
+    B("ifns.multi_step_toolandmessage.role=='user'andmessage.contentisstringand" QWEN3_NO_TOOL_RESPONSE)   \
+    QWEN3_QUERY B("ifmessage.contentisstring") B("setcontent=message.content") B("else")                    \
+    B("setcontent=''") B("endif") QWEN3_ROLES QWEN3_PLAIN_ANSWER T("<|im_end|>\n")                          \
+    B("elifmessage.role=='assistant'") B("setreasoning_content=''")                                         \
+    B("ifmessage.reasoning_contentisstring") B("setreasoning_content=message.reasoning_content")            \
+    B("else") B("if'</think>'incontent") B("setreasoning_content=" QWEN3_SPLIT_THOUGHT)                     \
+    B("setcontent=" QWEN3_SPLIT_CONTENT) QWEN3_ANSWER
+/* clang-format on */
 
 #define PARTS 10
 static const struct {
