@@ -3,6 +3,7 @@
 #include "volume/write.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static tomo_volume_options volume_options(const tomo_context *c, const tomo_scan_options *o) {
     tomo_volume_options v = {.limits = c->limits, .hooks = &c->hooks};
@@ -19,10 +20,12 @@ tomo_status tomo_scan_open(tomo_context *context, const char *path, const tomo_s
     tomo_scan *s = calloc(1, sizeof *s);
     if (s == NULL) return tomo_fail_memory(err, path, sizeof *s);
     s->context = context;
+    s->path = strdup(path);
     tomo_volume_options v = volume_options(context, options);
-    tomo_status status = tomo_volume_open(path, &v, &s->volume, err);
+    tomo_status status =
+        s->path == NULL ? tomo_fail_memory(err, path, 0) : tomo_volume_open(path, &v, &s->volume, err);
     if (status != TOMO_OK) {
-        free(s);
+        tomo_scan_free(s);
         return status;
     }
     for (int i = 0; i < s->volume->n_warnings; i++) {
@@ -36,6 +39,7 @@ tomo_status tomo_scan_open(tomo_context *context, const char *path, const tomo_s
 void tomo_scan_free(tomo_scan *scan) {
     if (scan == NULL) return;
     tomo_volume_free(scan->volume);
+    free(scan->path);
     free(scan);
 }
 

@@ -6,6 +6,7 @@
 
 struct tomo_scan {
     tomo_context *context;
+    char *path; /* for messages */
     tomo_volume *volume;
 };
 

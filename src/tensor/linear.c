@@ -1,3 +1,4 @@
+/* linear.c - the linear layer, with its LoRA update where an adapter is present. */
 #include "tensor/gemm.h"
 #include "tensor/ops.h"
 

@@ -1,3 +1,4 @@
+/* decode_stream.c - decoding one token after another without handing out part of a character. */
 #include "text/tokenizer_impl.h"
 
 #include "text/unicode.h"

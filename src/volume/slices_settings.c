@@ -1,3 +1,4 @@
+/* slices_settings.c - the section "volume" of a config.json as settings of tomo_slices_make. */
 #include "volume/slices.h"
 
 #include "base/limits.h"

@@ -1,3 +1,4 @@
+/* torch_tensors.c - storages and strided views of a PyTorch checkpoint as contiguous tensors. */
 #include "weights/torch.h"
 
 #include "base/size.h"

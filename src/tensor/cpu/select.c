@@ -1,17 +1,33 @@
+/* select.c - which kernel table this CPU runs. */
 #include "tensor/cpu/tables.h"
 
 #include <string.h>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+#if defined(__x86_64__)
+/* Bits that not every compiler's __builtin_cpu_supports knows by name (Intel SDM, CPUID). That the operating
+ * system keeps the wide registers is covered by asking the builtin for AVX2 and AVX-512. */
+static bool cpuid_bit(unsigned leaf, unsigned subleaf, int reg, int bit) {
+    unsigned r[4] = {0};
+    if (__get_cpuid_count(leaf, subleaf, &r[0], &r[1], &r[2], &r[3]) == 0) return false;
+    return (r[reg] >> bit & 1u) != 0;
+}
+#endif
 
 tomo_cpu_features tomo_cpu_detect(void) {
     tomo_cpu_features f = {0};
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    f.avx2 =
-        __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    bool f16c = cpuid_bit(1, 0, 2, 29);
+    f.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && f16c;
     f.avx512 = f.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    f.avx512_bf16 = f.avx512 && __builtin_cpu_supports("avx512bf16");
-    f.avx512_vnni = f.avx512 && __builtin_cpu_supports("avx512vnni");
+    f.avx512_vnni = f.avx512 && cpuid_bit(7, 0, 2, 11);
+    f.avx512_bf16 = f.avx512 && cpuid_bit(7, 1, 0, 5);
+    f.amx_bf16 = f.avx512 && cpuid_bit(7, 0, 3, 22);
 #endif
     return f;
 }
