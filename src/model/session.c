@@ -44,9 +44,16 @@ tomo_status tomo_session_read_scan(tomo_session *session, const tomo_scan *scan,
                          session->model->folder);
     }
     tomo_reading reading = {0};
+    tomo_error failure = {0};
     tomo_status status = tomo_reading_make(session->model, &session->exec, scan->volume, options,
-                                           session->recorder, &reading, err);
-    if (status != TOMO_OK) return status;
+                                           session->recorder, &reading, &failure);
+    if (status == TOMO_E_UNSUPPORTED) { /* this scan does not suit this model: say which scan */
+        return tomo_fail(err, status, "%s: %s", scan->path, failure.message);
+    }
+    if (status != TOMO_OK) {
+        if (err != NULL) *err = failure;
+        return status;
+    }
     tomo_reading_free(&session->reading);
     session->reading = reading;
     session->has_scan = true;
