@@ -111,6 +111,13 @@ void tomo_gemm(tomo_exec *exec, float *out, int64_t out_stride, const float *x, 
     job.row_blocks = (m + job.block_rows - 1) / job.block_rows;
     int64_t blocks = job.row_blocks * ((job.n + job.block_columns - 1) / job.block_columns);
     tomo_arena_mark mark = tomo_arena_get_mark(exec->arena);
+    if (few && job.dtype == TOMO_BF16) {
+        float *arranged = tomo_exec_alloc(exec, m * job.k, sizeof *arranged);
+        if (arranged == NULL) return;
+        for (int64_t r = 0; r < m; r++) exec->kernels->arrange(arranged + r * job.k, x + r * x_stride, job.k);
+        job.x = arranged;
+        job.x_stride = job.k;
+    }
     if (!few && job.dtype != TOMO_F32) {
         job.panels = tomo_exec_alloc(exec, tomo_pool_threads(exec->pool) * job.block_columns * job.k,
                                      sizeof *job.panels);

@@ -46,8 +46,12 @@ typedef struct tomo_kernels {
     void (*rotate)(float *out, const float *x, const float *cosine, const float *sine, int64_t half);
 
     float (*dot)(const float *a, const float *b, int64_t n);
+    /* Puts a row of k floats into the order in which `product` of this table wants it beside BF16 weights
+     * (two of them lie in one 32-bit word); out is not x. */
+    void (*arrange)(float *out, const float *x, int64_t k);
     /* out[r * out_stride + j] = sum_k x[r * x_stride + k] * w[j * w_stride + k] for r < rows <=
-     * TOMO_PRODUCT_ROWS, j < n. w holds F32, BF16 or F16. Reads each weight once. */
+     * TOMO_PRODUCT_ROWS, j < n. w holds F32, F16, or BF16, beside which the rows of x are arranged. Reads
+     * each weight once. */
     void (*product)(float *out, int64_t out_stride, const float *x, int64_t x_stride, int64_t rows,
                     const void *w, tomo_dtype dtype, int64_t w_stride, int64_t n, int64_t k);
     /* out[r * out_stride + c] = sum_j p[r * p_stride + j] * v[j * v_stride + c] for c < n, r < rows. */

@@ -100,6 +100,10 @@ static float element(const void *x, tomo_dtype dtype, int64_t i) {
     return dtype == TOMO_BF16 ? tomo_bf16_to_float(half) : tomo_f16_to_float(half);
 }
 
+static void arrange(float *out, const float *x, int64_t k) {
+    for (int64_t i = 0; i < k; i++) out[i] = x[i];
+}
+
 static void product(float *out, int64_t out_stride, const float *x, int64_t x_stride, int64_t rows,
                     const void *w, tomo_dtype dtype, int64_t w_stride, int64_t n, int64_t k) {
     for (int64_t r = 0; r < rows; r++) {
@@ -142,6 +146,7 @@ const tomo_kernels tomo_kernels_generic = {
     .softmax = softmax,
     .rotate = rotate,
     .dot = dot,
+    .arrange = arrange,
     .product = product,
     .weighted_sum = weighted_sum,
     .widen = widen,

@@ -368,6 +368,70 @@ PRODUCT_ROWS(1, 4)
 PRODUCT_ROWS(2, 4)
 PRODUCT_ROWS(4, 2)
 
+/* Beside BF16 weights: 2 W of them are W words of 32 bits, whose upper halves are floats as they stand and
+ * whose lower halves are after a shift, so no word has to be spread. x is arranged to match: of each 2 W
+ * floats the even ones, then the odd ones; what is left at the end stays as it is. */
+static void arrange(float *out, const float *x, int64_t k) {
+    int64_t i = 0;
+    for (; i + 2 * W <= k; i += 2 * W) {
+        for (int j = 0; j < W; j++) {
+            out[i + j] = x[i + 2 * j];
+            out[i + W + j] = x[i + 2 * j + 1];
+        }
+    }
+    for (; i < k; i++) out[i] = x[i];
+}
+
+#define PAIR_TILE(R, J)                                                                                      \
+    static inline __attribute__((always_inline)) void pairs_##R##x##J(                                       \
+        float *out, int64_t out_stride, const float *x, int64_t x_stride, const uint16_t *w,                 \
+        int64_t w_stride, int64_t first, int64_t k) {                                                        \
+        vf even[R][J], odd[R][J];                                                                            \
+        for (int r = 0; r < R; r++) {                                                                        \
+            for (int j = 0; j < J; j++) even[r][j] = odd[r][j] = splat(0);                                   \
+        }                                                                                                    \
+        int64_t i = 0;                                                                                       \
+        for (; i + 2 * W <= k; i += 2 * W) {                                                                 \
+            for (int j = 0; j < J; j++) {                                                                    \
+                vu words;                                                                                    \
+                memcpy(&words, w + (first + j) * w_stride + i, sizeof words);                                \
+                vf low = (vf)(words << 16), high = (vf)(words & 0xffff0000u);                                \
+                for (int r = 0; r < R; r++) {                                                                \
+                    even[r][j] += load(x + r * x_stride + i) * low;                                          \
+                    odd[r][j] += load(x + r * x_stride + i + W) * high;                                      \
+                }                                                                                            \
+            }                                                                                                \
+        }                                                                                                    \
+        for (int r = 0; r < R; r++) {                                                                        \
+            for (int j = 0; j < J; j++) {                                                                    \
+                float s = sum_lanes(even[r][j] + odd[r][j]);                                                 \
+                for (int64_t e = i; e < k; e++) {                                                            \
+                    s += x[r * x_stride + e] * tomo_bf16_to_float(w[(first + j) * w_stride + e]);            \
+                }                                                                                            \
+                out[r * out_stride + first + j] = s;                                                         \
+            }                                                                                                \
+        }                                                                                                    \
+    }
+
+PAIR_TILE(1, 4)
+PAIR_TILE(1, 1)
+PAIR_TILE(2, 2)
+PAIR_TILE(2, 1)
+PAIR_TILE(4, 1)
+
+#define PAIR_ROWS(R, J)                                                                                      \
+    static inline __attribute__((always_inline)) void pair_rows_##R(                                         \
+        float *out, int64_t out_stride, const float *x, int64_t x_stride, const uint16_t *w,                 \
+        int64_t w_stride, int64_t n, int64_t k) {                                                            \
+        int64_t j = 0;                                                                                       \
+        for (; j + J <= n; j += J) pairs_##R##x##J(out, out_stride, x, x_stride, w, w_stride, j, k);         \
+        for (; j < n; j++) pairs_##R##x1(out, out_stride, x, x_stride, w, w_stride, j, k);                   \
+    }
+
+PAIR_ROWS(1, 4)
+PAIR_ROWS(2, 2)
+PAIR_ROWS(4, 1)
+
 /* Four rows of x at a time keep weights and sums in registers; a strip of weight rows small enough for the
  * first-level cache is used for all of them before the next strip is read, so memory is read once. */
 #define STRIP 8
@@ -394,8 +458,27 @@ PRODUCT_ROWS(4, 2)
     }
 
 PRODUCT(product_f32, TOMO_F32)
-PRODUCT(product_bf16, TOMO_BF16)
 PRODUCT(product_f16, TOMO_F16)
+
+static void product_bf16(float *out, int64_t out_stride, const float *x, int64_t x_stride, int64_t rows,
+                         const uint16_t *w, int64_t w_stride, int64_t n, int64_t k) {
+    for (int64_t j = 0; j < n; j += STRIP) {
+        int64_t count = n - j < STRIP ? n - j : STRIP, r = 0;
+        const uint16_t *strip = w + j * w_stride;
+        for (; r + 4 <= rows; r += 4) {
+            pair_rows_4(out + r * out_stride + j, out_stride, x + r * x_stride, x_stride, strip, w_stride,
+                        count, k);
+        }
+        for (; r + 2 <= rows; r += 2) {
+            pair_rows_2(out + r * out_stride + j, out_stride, x + r * x_stride, x_stride, strip, w_stride,
+                        count, k);
+        }
+        if (r < rows) {
+            pair_rows_1(out + r * out_stride + j, out_stride, x + r * x_stride, x_stride, strip, w_stride,
+                        count, k);
+        }
+    }
+}
 
 static void product(float *out, int64_t out_stride, const float *x, int64_t x_stride, int64_t rows,
                     const void *w, tomo_dtype dtype, int64_t w_stride, int64_t n, int64_t k) {
@@ -465,6 +548,7 @@ const tomo_kernels SIMD_TABLE = {
     .softmax = softmax,
     .rotate = rotate,
     .dot = dot,
+    .arrange = arrange,
     .product = product,
     .weighted_sum = weighted_sum,
     .widen = widen,
