@@ -178,6 +178,12 @@ static void bind_all(tomo_binder *b, tomo_connector *n) {
 
 tomo_status tomo_connector_create(const tomo_connector_config *config, const tomo_checkpoint *checkpoint,
                                   tomo_connector **connector, tomo_error *err) {
+    return tomo_connector_create_trainable(config, checkpoint, NULL, connector, err);
+}
+
+tomo_status tomo_connector_create_trainable(const tomo_connector_config *config,
+                                            const tomo_checkpoint *checkpoint, tomo_parameters *parameters,
+                                            tomo_connector **connector, tomo_error *err) {
     *connector = NULL;
     tomo_connector *n = calloc(1, sizeof *n);
     if (n == NULL) return tomo_fail_memory(err, "connector", sizeof *n);
@@ -187,7 +193,7 @@ tomo_status tomo_connector_create(const tomo_connector_config *config, const tom
         tomo_connector_free(n);
         return tomo_fail_memory(err, "connector", sizeof *n);
     }
-    tomo_binder binder = {.checkpoint = checkpoint, .arena = n->arena, .prefix = ""};
+    tomo_binder binder = {.checkpoint = checkpoint, .arena = n->arena, .prefix = "", .trainable = parameters};
     bind_all(&binder, n);
     n->bytes = binder.bytes;
     n->parameters = binder.parameters;
@@ -259,19 +265,12 @@ static tomo_tensor *slice_positions(tomo_exec *exec, const int64_t *kept, int64_
 /* deep [K, h, w, C] -> [K, h, w, d], with each slice's position added to all of its cells. */
 static tomo_tensor *embed(const tomo_connector *n, tomo_exec *exec, const tomo_tensor *deep,
                           const int64_t *kept, int64_t slices) {
-    int64_t d = n->config.width, K = deep->shape[0], cells = deep->shape[1] * deep->shape[2];
+    int64_t d = n->config.width, K = deep->shape[0];
     tomo_tensor *x =
         tomo_op_linear(exec, apply_norm(exec, deep, &n->norm_in), &n->proj_in, TOMO_ACT_NONE, NULL);
     tomo_tensor *place = slice_positions(exec, kept, K, slices, d);
     place = tomo_op_linear(exec, place, &n->position, TOMO_ACT_NONE, NULL);
-    if (x == NULL || place == NULL) return NULL;
-    for (int64_t k = 0; k < K; k++) {
-        for (int64_t cell = 0; cell < cells; cell++) {
-            float *row = tomo_tensor_f32(x) + (k * cells + cell) * d;
-            exec->kernels->add(row, row, tomo_tensor_f32(place) + k * d, d);
-        }
-    }
-    return x;
+    return tomo_op_add_spread(exec, x, place);
 }
 
 /* x [K, h, w, d] -> the same shape. */

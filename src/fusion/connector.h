@@ -33,6 +33,11 @@ typedef struct tomo_connector tomo_connector;
 /* checkpoint (named as connector.py's state_dict) must outlive the connector. */
 tomo_status tomo_connector_create(const tomo_connector_config *config, const tomo_checkpoint *checkpoint,
                                   tomo_connector **connector, tomo_error *err);
+/* The same for training: weights are float copies with gradients, listed in `parameters`
+ * (tomo_parameters_free). */
+tomo_status tomo_connector_create_trainable(const tomo_connector_config *config,
+                                            const tomo_checkpoint *checkpoint, tomo_parameters *parameters,
+                                            tomo_connector **connector, tomo_error *err);
 void tomo_connector_free(tomo_connector *connector);
 const tomo_connector_config *tomo_connector_get_config(const tomo_connector *connector);
 

@@ -1,6 +1,7 @@
 #include "fusion/frequency.h"
 
 #include "tensor/gemm.h"
+#include "tensor/tape.h"
 
 #include <assert.h>
 #include <math.h>
@@ -22,7 +23,7 @@ typedef struct filter_job {
     plane_pair rows;         /* A [F, K] */
     plane_pair back;         /* c_f conj(A[f, k]) / run_k, [K, F] */
     plane_pair u, v;         /* spectra [K, h, w, d] */
-    float *scratch;          /* a worker: 4 x [F, d] */
+    float *scratch;          /* a worker: planes of [F, d] */
     float *out;
     atomic_bool failed;
 } filter_job;
@@ -100,19 +101,30 @@ static void slice_forward(void *argument, int64_t k, int worker) {
     if (!done) atomic_store(&job->failed, true);
 }
 
+/* Between which of the filter's bins frequency f of the scan lies, in float32 as PyTorch has it. */
+typedef struct bin_place {
+    int64_t low, high;
+    float t;
+} bin_place;
+
+static bin_place place_in_bins(const filter_job *job, int64_t f) {
+    float at = (float)f / (float)job->S / 0.5f * (float)(job->bins - 1);
+    bin_place p = {.low = (int64_t)floorf(at)};
+    if (p.low > job->bins - 1) p.low = job->bins - 1;
+    p.high = p.low + 1 < job->bins ? p.low + 1 : job->bins - 1;
+    p.t = at - (float)p.low;
+    return p;
+}
+
 /* Multiplies the spectrum y [F, d] of one in-plane frequency by the filter [bins, d] there, interpolated. */
 static void apply_filter(const filter_job *job, int64_t cell, plane_pair y) {
     const float *real = job->real + cell * job->bins * job->d, *imag = job->imag + cell * job->bins * job->d;
     for (int64_t f = 0; f < job->F; f++) {
-        float at = (float)f / (float)job->S / 0.5f * (float)(job->bins - 1);
-        int64_t low = (int64_t)floorf(at);
-        if (low > job->bins - 1) low = job->bins - 1;
-        int64_t high = low + 1 < job->bins ? low + 1 : job->bins - 1;
-        float t = at - (float)low;
+        bin_place p = place_in_bins(job, f);
         float *re = y.re + f * job->d, *im = y.im + f * job->d;
         for (int64_t i = 0; i < job->d; i++) {
-            float a = real[low * job->d + i] * (1 - t) + real[high * job->d + i] * t;
-            float b = imag[low * job->d + i] * (1 - t) + imag[high * job->d + i] * t;
+            float a = real[p.low * job->d + i] * (1 - p.t) + real[p.high * job->d + i] * p.t;
+            float b = imag[p.low * job->d + i] * (1 - p.t) + imag[p.high * job->d + i] * p.t;
             float r = re[i] * a - im[i] * b;
             im[i] = re[i] * b + im[i] * a;
             re[i] = r;
@@ -152,45 +164,160 @@ static void slice_back(void *argument, int64_t k, int worker) {
     if (!done) atomic_store(&job->failed, true);
 }
 
+static filter_job describe(const tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *real,
+                           const tomo_tensor *imag) {
+    return (filter_job){.kernels = exec->kernels,
+                        .K = x->shape[0],
+                        .h = x->shape[1],
+                        .w = x->shape[2],
+                        .d = x->shape[3],
+                        .bins = real->shape[2],
+                        .x = tomo_tensor_f32(x),
+                        .real = tomo_tensor_f32(real),
+                        .imag = tomo_tensor_f32(imag)};
+}
+
+/* Matrices and buffers, with `scratch_planes` x [F, d] a worker; false after a failure. */
+static bool prepare(tomo_exec *exec, filter_job *job, const int64_t *runs, int64_t scratch_planes) {
+    for (int64_t k = 0; k < job->K; k++) job->S += runs[k];
+    job->F = job->S / 2 + 1;
+    int64_t count = job->K * job->h * job->w * job->d;
+    job->across = new_planes(exec, job->w * job->w);
+    job->down = new_planes(exec, job->h * job->h);
+    job->rows = new_planes(exec, job->F * job->K);
+    job->back = new_planes(exec, job->F * job->K);
+    job->u = new_planes(exec, count);
+    job->v = new_planes(exec, count);
+    job->scratch = tomo_exec_alloc(exec, tomo_pool_threads(exec->pool) * scratch_planes * job->F * job->d,
+                                   sizeof(float));
+    if (job->scratch == NULL) return false;
+    fill_dft(job->across, job->w);
+    fill_dft(job->down, job->h);
+    fill_slice_axis(job, runs);
+    return true;
+}
+
+static void report(tomo_exec *exec, const filter_job *job) {
+    if (!atomic_load(&job->failed)) return;
+    (void)tomo_fail(&exec->error, TOMO_E_MEMORY, "out of memory: frequency filter of %lld slices",
+                    (long long)job->K);
+}
+
+/* ------------------------------------------------------------------------- backward */
+
+/* For a complex linear map w = M v the gradient goes back by M's conjugate transpose (gradients as (d/dRe) +
+ * i (d/dIm)). With g the forward in-plane transform of the upstream gradient: g_y = B^H g,  d filter +=
+ * conj(y) g_y,  g_v = A^H (conj(filter) g_y),  dx += Re(in-plane transform back of g_v), where y = A v is
+ * computed again from x. */
+typedef struct filter_gradient {
+    filter_job job;       /* of the forward pass: u and v hold the spectra of x, then those of g */
+    plane_pair rows_back; /* B^H [F, K] */
+    plane_pair back_rows; /* A^H [K, F] */
+    plane_pair g;         /* [K, h, w, d] */
+    float *real_grad, *imag_grad;
+} filter_gradient;
+
+/* y [F, d] and its gradient g: the filter's gradient is added, and g becomes that of y before the filter. */
+static void filter_backward(const filter_gradient *b, int64_t cell, plane_pair y, plane_pair g) {
+    const filter_job *job = &b->job;
+    int64_t d = job->d, start = cell * job->bins * d;
+    for (int64_t f = 0; f < job->F; f++) {
+        bin_place p = place_in_bins(job, f);
+        for (int64_t i = 0; i < d; i++) {
+            int64_t at = f * d + i, low = start + p.low * d + i, high = start + p.high * d + i;
+            float dre = y.re[at] * g.re[at] + y.im[at] * g.im[at],
+                  dim = y.re[at] * g.im[at] - y.im[at] * g.re[at];
+            if (b->real_grad != NULL) {
+                b->real_grad[low] += (1 - p.t) * dre;
+                b->real_grad[high] += p.t * dre;
+            }
+            if (b->imag_grad != NULL) {
+                b->imag_grad[low] += (1 - p.t) * dim;
+                b->imag_grad[high] += p.t * dim;
+            }
+            float re = job->real[low] * (1 - p.t) + job->real[high] * p.t;
+            float im = job->imag[low] * (1 - p.t) + job->imag[high] * p.t;
+            float r = g.re[at] * re + g.im[at] * im;
+            g.im[at] = g.im[at] * re - g.re[at] * im;
+            g.re[at] = r;
+        }
+    }
+}
+
+static void cell_backward(void *argument, int64_t cell, int worker) {
+    filter_gradient *b = argument;
+    filter_job *job = &b->job;
+    int64_t stride = job->h * job->w * job->d, size = job->F * job->d, at = cell * job->d;
+    float *scratch = job->scratch + worker * 4 * size;
+    plane_pair y = {scratch, scratch + size}, g = {scratch + 2 * size, scratch + 3 * size};
+    bool done =
+        complex_gemm(job->F, job->d, job->K, job->rows, false, offset(job->v, at), stride, y, job->d) &&
+        complex_gemm(job->F, job->d, job->K, b->rows_back, false, offset(b->g, at), stride, g, job->d);
+    if (done) {
+        filter_backward(b, cell, y, g);
+        done =
+            complex_gemm(job->K, job->d, job->F, b->back_rows, false, g, job->d, offset(job->u, at), stride);
+    }
+    if (!done) atomic_store(&job->failed, true);
+}
+
+/* to [m, n] = conjugate transpose of from [n, m] */
+static void conjugate_transpose(plane_pair from, int64_t n, int64_t m, plane_pair to) {
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t j = 0; j < m; j++) {
+            to.re[j * n + i] = from.re[i * m + j];
+            to.im[j * n + i] = -from.im[i * m + j];
+        }
+    }
+}
+
+static void frequency_backward(tomo_exec *exec, const tomo_node *node) {
+    const tomo_tensor *x = &node->inputs[0], *real = &node->inputs[1], *imag = &node->inputs[2];
+    int64_t count = tomo_tensor_count(x);
+    filter_gradient b = {.real_grad = real->grad, .imag_grad = imag->grad};
+    filter_job *job = &b.job;
+    tomo_arena_mark mark = tomo_arena_get_mark(exec->arena);
+    *job = describe(exec, x, real, imag);
+    bool ready = prepare(exec, job, *(const int64_t *const *)node->attributes, 4);
+    b.rows_back = new_planes(exec, job->F * job->K);
+    b.back_rows = new_planes(exec, job->F * job->K);
+    b.g = new_planes(exec, count);
+    job->out = tomo_exec_alloc(exec, count, sizeof(float));
+    if (!ready || job->out == NULL) return;
+    conjugate_transpose(job->back, job->K, job->F, b.rows_back);
+    conjugate_transpose(job->rows, job->F, job->K, b.back_rows);
+    plane_pair spectra = job->v;
+    job->x = node->output.grad;
+    job->v = b.g;
+    tomo_pool_run(exec->pool, job->K, slice_forward, job);
+    job->x = tomo_tensor_f32(x);
+    job->v = spectra;
+    tomo_pool_run(exec->pool, job->K, slice_forward, job);
+    tomo_pool_run(exec->pool, job->h * job->w, cell_backward, &b);
+    tomo_pool_run(exec->pool, job->K, slice_back, job);
+    if (x->grad != NULL) exec->kernels->add(x->grad, x->grad, job->out, count);
+    tomo_arena_rewind(exec->arena, mark);
+    report(exec, job);
+}
+
+/* -------------------------------------------------------------------------- forward */
+
 tomo_tensor *tomo_op_frequency_filter(tomo_exec *exec, const tomo_tensor *x, const int64_t *runs,
                                       const tomo_tensor *real, const tomo_tensor *imag) {
     if (x == NULL || exec->error.status != TOMO_OK) return NULL;
     assert(x->rank == 4 && tomo_tensor_is_contiguous(x) && real->shape[0] == x->shape[1]);
     tomo_tensor *out = tomo_exec_tensor(exec, 4, x->shape);
     if (out == NULL) return NULL;
-    filter_job job = {.kernels = exec->kernels,
-                      .K = x->shape[0],
-                      .h = x->shape[1],
-                      .w = x->shape[2],
-                      .d = x->shape[3],
-                      .bins = real->shape[2],
-                      .x = tomo_tensor_f32(x),
-                      .real = tomo_tensor_f32(real),
-                      .imag = tomo_tensor_f32(imag),
-                      .out = tomo_tensor_f32(out)};
-    for (int64_t k = 0; k < job.K; k++) job.S += runs[k];
-    job.F = job.S / 2 + 1;
     tomo_arena_mark mark = tomo_arena_get_mark(exec->arena);
-    int64_t count = tomo_tensor_count(x);
-    job.across = new_planes(exec, job.w * job.w);
-    job.down = new_planes(exec, job.h * job.h);
-    job.rows = new_planes(exec, job.F * job.K);
-    job.back = new_planes(exec, job.F * job.K);
-    job.u = new_planes(exec, count);
-    job.v = new_planes(exec, count);
-    job.scratch = tomo_exec_alloc(exec, tomo_pool_threads(exec->pool) * 2 * job.F * job.d, sizeof(float));
-    if (job.scratch == NULL) return NULL;
-    fill_dft(job.across, job.w);
-    fill_dft(job.down, job.h);
-    fill_slice_axis(&job, runs);
+    filter_job job = describe(exec, x, real, imag);
+    job.out = tomo_tensor_f32(out);
+    if (!prepare(exec, &job, runs, 2)) return NULL;
     tomo_pool_run(exec->pool, job.K, slice_forward, &job);
     tomo_pool_run(exec->pool, job.h * job.w, cell_filter, &job);
     tomo_pool_run(exec->pool, job.K, slice_back, &job);
     tomo_arena_rewind(exec->arena, mark);
-    if (atomic_load(&job.failed)) {
-        (void)tomo_fail(&exec->error, TOMO_E_MEMORY, "out of memory: frequency filter of %lld slices",
-                        (long long)job.K);
-        return NULL;
-    }
-    return out;
+    report(exec, &job);
+    const tomo_tensor *inputs[] = {x, real, imag};
+    tomo_tape_record(exec, frequency_backward, out, inputs, 3, &runs, sizeof(const int64_t *));
+    return exec->error.status == TOMO_OK ? out : NULL;
 }

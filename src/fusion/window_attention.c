@@ -1,5 +1,7 @@
 #include "fusion/window_attention.h"
 
+#include "tensor/tape.h"
+
 #include <assert.h>
 #include <math.h>
 #include <string.h>
@@ -89,6 +91,95 @@ static void run_token(void *argument, int64_t token, int worker) {
     }
 }
 
+/* ------------------------------------------------------------------------- backward */
+
+/* What one token and one head of the backward pass work with. */
+typedef struct head_gradient {
+    const float *q, *dy; /* [per_head] */
+    const float *p;      /* [cells]: the attention, computed again */
+    float *ds;           /* [cells]: gradient of the scores */
+    int64_t channel;     /* the head's first */
+} head_gradient;
+
+/* dp = dy . v + place . (M_v^T dy), then through the soft-max; values' gradients on the way. */
+static void values_backward(const window_job *job, const tomo_node *node, const window *w,
+                            const head_gradient *h) {
+    int64_t per_head = job->d / job->heads;
+    float slope[3] = {0, 0, 0}, mean[3] = {0, 0, 0}, place[3], total = 0;
+    float *value_grad = node->inputs[2].grad, *offset_grad = node->inputs[4].grad;
+    for (int64_t c = 0; c < per_head; c++) {
+        for (int i = 0; i < 3; i++) slope[i] += h->dy[c] * job->value_offset[(h->channel + c) * 3 + i];
+    }
+    for (int64_t n = 0; n < w->cells; n++) {
+        int64_t at = cell_of(job, w, n, place) * job->d + h->channel;
+        h->ds[n] = job->kernels->dot(h->dy, job->value + at, per_head) + slope[0] * place[0] +
+                   slope[1] * place[1] + slope[2] * place[2];
+        total += h->p[n] * h->ds[n];
+        if (value_grad != NULL) job->kernels->add_scaled(value_grad + at, h->p[n], h->dy, per_head);
+        for (int i = 0; i < 3; i++) mean[i] += h->p[n] * place[i];
+    }
+    for (int64_t c = 0; c < per_head && offset_grad != NULL; c++) {
+        for (int i = 0; i < 3; i++) offset_grad[(h->channel + c) * 3 + i] += h->dy[c] * mean[i];
+    }
+    float scale = 1.0f / sqrtf((float)per_head);
+    for (int64_t n = 0; n < w->cells; n++) h->ds[n] = h->p[n] * (h->ds[n] - total) * scale;
+}
+
+static void keys_backward(const window_job *job, const tomo_node *node, const window *w,
+                          const head_gradient *h, float *query_grad) {
+    int64_t per_head = job->d / job->heads;
+    float moment[3] = {0, 0, 0}, place[3];
+    float *key_grad = node->inputs[1].grad, *offset_grad = node->inputs[3].grad;
+    for (int64_t n = 0; n < w->cells; n++) {
+        int64_t at = cell_of(job, w, n, place) * job->d + h->channel;
+        if (key_grad != NULL) job->kernels->add_scaled(key_grad + at, h->ds[n], h->q, per_head);
+        if (query_grad != NULL) job->kernels->add_scaled(query_grad, h->ds[n], job->key + at, per_head);
+        for (int i = 0; i < 3; i++) moment[i] += h->ds[n] * place[i];
+    }
+    for (int64_t c = 0; c < per_head; c++) {
+        for (int i = 0; i < 3; i++) {
+            int64_t at = (h->channel + c) * 3 + i;
+            if (query_grad != NULL) query_grad[c] += job->key_offset[at] * moment[i];
+            if (offset_grad != NULL) offset_grad[at] += h->q[c] * moment[i];
+        }
+    }
+}
+
+typedef struct window_gradient {
+    window_job job;
+    const tomo_node *node;
+} window_gradient;
+
+/* Windows overlap, so a block is a head: its channels of keys, values and offsets are its own. */
+static void head_backward(void *argument, int64_t head, int worker) {
+    const window_gradient *g = argument;
+    const window_job *job = &g->job;
+    int64_t per_head = job->d / job->heads;
+    float *scores = job->scratch + worker * 2 * job->most_cells;
+    for (int64_t token = 0; token < job->tokens; token++) {
+        window w = window_of(job, token);
+        int64_t at = token * job->d + head * per_head;
+        head_gradient h = {job->query + at, g->node->output.grad + at, scores, scores + job->most_cells,
+                           head * per_head};
+        score_head(job, &w, h.q, head, scores);
+        values_backward(job, g->node, &w, &h);
+        float *query_grad = g->node->inputs[0].grad;
+        keys_backward(job, g->node, &w, &h, query_grad == NULL ? NULL : query_grad + at);
+    }
+}
+
+static void window_backward(tomo_exec *exec, const tomo_node *node) {
+    window_gradient g = {*(const window_job *)node->attributes, node};
+    tomo_arena_mark mark = tomo_arena_get_mark(exec->arena);
+    g.job.scratch =
+        tomo_exec_alloc(exec, tomo_pool_threads(exec->pool) * 2 * g.job.most_cells, sizeof(float));
+    if (g.job.scratch == NULL) return;
+    tomo_pool_run(exec->pool, g.job.heads, head_backward, &g);
+    tomo_arena_rewind(exec->arena, mark);
+}
+
+/* -------------------------------------------------------------------------- forward */
+
 tomo_tensor *tomo_op_window_attention(tomo_exec *exec, const tomo_tensor *query, const tomo_tensor *key,
                                       const tomo_tensor *value, const tomo_tensor *key_offset,
                                       const tomo_tensor *value_offset, int64_t heads, const int64_t grid[3],
@@ -124,5 +215,7 @@ tomo_tensor *tomo_op_window_attention(tomo_exec *exec, const tomo_tensor *query,
     if (job.scratch == NULL) return NULL;
     tomo_pool_run(exec->pool, job.tokens, run_token, &job);
     tomo_arena_rewind(exec->arena, mark);
+    const tomo_tensor *inputs[] = {query, key, value, key_offset, value_offset};
+    tomo_tape_record(exec, window_backward, out, inputs, 5, &job, sizeof job);
     return out;
 }

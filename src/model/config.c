@@ -71,12 +71,13 @@ static tomo_status read_top(const cJSON *root, const char *path, tomo_error *err
         return tomo_fail(err, TOMO_E_UNSUPPORTED, "%s: \"model_type\" is \"%.60s\"; tomoscribe is wanted",
                          path, type);
     }
-    for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++) {
+    status = tomo_json_only(root, (tomo_json_at){path, ""}, known, err);
+    for (size_t i = 0; i < sizeof sections / sizeof sections[0] && status == TOMO_OK; i++) {
         if (!cJSON_IsObject(tomo_json_get(root, sections[i]))) {
             return tomo_fail(err, TOMO_E_HEADER, "%s: section \"%s\" is missing", path, sections[i]);
         }
     }
-    return tomo_json_only(root, (tomo_json_at){path, ""}, known, err);
+    return status;
 }
 
 static tomo_status check(const tomo_model_config *c, const char *path, tomo_error *err) {

@@ -4,8 +4,8 @@
  * input without harm; the first failure is kept here. A forward pass is therefore written straight down and
  * its status asked once at the end. Memory is given back by winding the arena to a mark.
  *
- * The backward pass has one place to grow: an operation knows its inputs, its result and its attributes when
- * it returns, and that is what a tape records. Nothing of a forward function has to be written again. */
+ * With a tape, every operation leaves a note of its inputs, its result and its attributes (tape.h), from
+ * which the backward pass is run: the forward functions are the same in inference and in training. */
 #ifndef TOMO_TENSOR_EXEC_H
 #define TOMO_TENSOR_EXEC_H
 
@@ -22,6 +22,9 @@ typedef struct tomo_trace {
     void *user;
 } tomo_trace;
 
+/* What a forward pass records for its backward pass; tape.h. */
+typedef struct tomo_tape tomo_tape;
+
 /* One thread of control; not shared between threads. Kernels and pool are borrowed and may be shared. */
 typedef struct tomo_exec {
     const tomo_kernels *kernels;
@@ -29,6 +32,7 @@ typedef struct tomo_exec {
     tomo_arena *arena;
     const tomo_hooks *hooks; /* or NULL */
     const tomo_trace *trace; /* or NULL: nobody looks */
+    tomo_tape *tape;         /* or NULL: no gradients are wanted, and memory is reused between layers */
     tomo_error error;        /* status TOMO_OK: nothing failed so far */
 } tomo_exec;
 

@@ -130,3 +130,83 @@ void tomo_gemm(tomo_exec *exec, float *out, int64_t out_stride, const float *x, 
                         (long long)m, (long long)job.n, (long long)job.k);
     }
 }
+
+/* --------------------------------------------------------------------------- backward */
+
+typedef struct backward_job {
+    const tomo_kernels *kernels;
+    float *out;
+    const float *dy, *x;
+    const void *w;
+    tomo_dtype dtype;
+    int64_t m, n, k;
+    float scale;
+    float *panels; /* one a worker [n, block], for widened weights */
+    atomic_bool failed;
+} backward_job;
+
+/* Columns of w that one block takes; few, since all n rows of them are widened. */
+#define BACKWARD_COLUMNS 64
+
+static void input_block(void *argument, int64_t block, int worker) {
+    backward_job *job = argument;
+    int64_t first = block * BACKWARD_COLUMNS, count = smaller(BACKWARD_COLUMNS, job->k - first);
+    const float *w = (const float *)job->w + first;
+    int64_t stride = job->k;
+    if (job->dtype != TOMO_F32) {
+        float *panel = job->panels + (int64_t)worker * job->n * BACKWARD_COLUMNS;
+        for (int64_t j = 0; j < job->n; j++) {
+            job->kernels->widen(panel + j * count, (const uint16_t *)job->w + j * job->k + first, job->dtype,
+                                count);
+        }
+        w = panel;
+        stride = count;
+    }
+    if (!tomo_sgemm(false, job->m, count, job->n, 1.0f, job->dy, job->n, w, stride, 1.0f, job->out + first,
+                    job->k)) {
+        atomic_store(&job->failed, true);
+    }
+}
+
+static void weight_block(void *argument, int64_t block, int worker) {
+    (void)worker;
+    backward_job *job = argument;
+    int64_t first = block * STRIP_COLUMNS, count = smaller(STRIP_COLUMNS, job->n - first);
+    if (dnnl_sgemm('T', 'N', count, job->k, job->m, job->scale, job->dy + first, job->n, job->x, job->k, 1.0f,
+                   job->out + first * job->k, job->k) != dnnl_success) {
+        atomic_store(&job->failed, true);
+    }
+}
+
+static void finish_backward(tomo_exec *exec, const backward_job *job) {
+    if (!atomic_load(&job->failed)) return;
+    (void)tomo_fail(&exec->error, TOMO_E_MEMORY, "out of memory: gradient of a product %lld x %lld x %lld",
+                    (long long)job->m, (long long)job->n, (long long)job->k);
+}
+
+void tomo_gemm_backward_input(tomo_exec *exec, float *dx, const float *dy, int64_t m, const tomo_tensor *w) {
+    backward_job job = {.kernels = exec->kernels,
+                        .out = dx,
+                        .dy = dy,
+                        .w = w->data,
+                        .dtype = w->dtype,
+                        .m = m,
+                        .n = w->shape[0],
+                        .k = w->shape[1]};
+    tomo_arena_mark mark = tomo_arena_get_mark(exec->arena);
+    if (job.dtype != TOMO_F32) {
+        job.panels =
+            tomo_exec_alloc(exec, tomo_pool_threads(exec->pool) * job.n * BACKWARD_COLUMNS, sizeof(float));
+        if (job.panels == NULL) return;
+    }
+    tomo_pool_run(exec->pool, (job.k + BACKWARD_COLUMNS - 1) / BACKWARD_COLUMNS, input_block, &job);
+    tomo_arena_rewind(exec->arena, mark);
+    finish_backward(exec, &job);
+}
+
+void tomo_gemm_backward_weight(tomo_exec *exec, float *dw, const float *dy, const float *x, int64_t m,
+                               int64_t n, int64_t k, float scale) {
+    backward_job job = {.out = dw, .dy = dy, .x = x, .m = m, .n = n, .k = k, .scale = scale};
+    tomo_pool_run(exec->pool, (n + STRIP_COLUMNS - 1) / STRIP_COLUMNS, weight_block, &job);
+    finish_backward(exec, &job);
+}

@@ -1,42 +1,99 @@
 /* linear.c - the linear layer, with its LoRA update where an adapter is present. */
 #include "tensor/gemm.h"
 #include "tensor/ops.h"
+#include "tensor/tape.h"
 
 #include <assert.h>
 
+/* inputs: x, weight, bias, lora_a, lora_b; attributes: what the forward pass kept. */
+typedef struct linear_attributes {
+    float lora_scale;
+    const float *hidden; /* scale * (x A^T), [rows, rank] */
+} linear_attributes;
+
+/* dy summed over the rows, in order: db [n] += sum dy [m, n]. */
+static void bias_backward(tomo_exec *exec, float *db, const float *dy, int64_t m, int64_t n) {
+    for (int64_t r = 0; r < m; r++) exec->kernels->add(db, db, dy + r * n, n);
+}
+
+/* With h = scale x A^T and y += h B^T: dB += dy^T h, dh = dy B, dA += scale dh^T x, dx += scale dh A. */
+static void adapter_backward(tomo_exec *exec, const tomo_node *node, int64_t rows) {
+    const linear_attributes *at = node->attributes;
+    const tomo_tensor *x = &node->inputs[0], *a = &node->inputs[3], *b = &node->inputs[4];
+    int64_t rank = a->shape[0], in = a->shape[1], out = b->shape[0];
+    const float *dy = node->output.grad;
+    if (b->grad != NULL) tomo_gemm_backward_weight(exec, b->grad, dy, at->hidden, rows, out, rank, 1);
+    tomo_tensor *dh = tomo_exec_tensor(exec, 2, (int64_t[]){rows, rank});
+    if (dh == NULL) return;
+    float *h = tomo_tensor_f32(dh);
+    for (int64_t i = 0; i < rows * rank; i++) h[i] = 0;
+    tomo_gemm_backward_input(exec, h, dy, rows, b);
+    if (a->grad != NULL)
+        tomo_gemm_backward_weight(exec, a->grad, h, tomo_tensor_f32(x), rows, rank, in, at->lora_scale);
+    for (int64_t i = 0; i < rows * rank; i++) h[i] *= at->lora_scale;
+    if (x->grad != NULL) tomo_gemm_backward_input(exec, x->grad, h, rows, a);
+}
+
+static void linear_backward(tomo_exec *exec, const tomo_node *node) {
+    const tomo_tensor *x = &node->inputs[0], *w = &node->inputs[1], *bias = &node->inputs[2];
+    int64_t rows = tomo_tensor_rows(x), out = w->shape[0], in = w->shape[1];
+    const float *dy = node->output.grad;
+    tomo_arena_mark mark = tomo_arena_get_mark(exec->arena);
+    if (x->grad != NULL) tomo_gemm_backward_input(exec, x->grad, dy, rows, w);
+    if (w->grad != NULL) tomo_gemm_backward_weight(exec, w->grad, dy, tomo_tensor_f32(x), rows, out, in, 1);
+    if (bias->grad != NULL) bias_backward(exec, bias->grad, dy, rows, out);
+    if (node->inputs[3].data != NULL) adapter_backward(exec, node, rows);
+    tomo_arena_rewind(exec->arena, mark);
+}
+
 /* scale * (x A^T), to which B is then applied. */
-static tomo_tensor *adapter_hidden(tomo_exec *exec, const tomo_tensor *x, const tomo_linear *layer) {
+static float *adapter_hidden(tomo_exec *exec, const tomo_tensor *x, const tomo_linear *layer) {
     int64_t rows = tomo_tensor_rows(x), width = tomo_tensor_width(x), rank = layer->lora_a.shape[0];
-    tomo_tensor *h = tomo_exec_tensor(exec, 2, (int64_t[]){rows, rank});
+    float *h = tomo_exec_alloc(exec, rows * rank, sizeof *h);
     if (h == NULL) return NULL;
-    float *y = tomo_tensor_f32(h);
-    tomo_gemm(exec, y, rank, tomo_tensor_f32(x), width, rows, &layer->lora_a, false, (tomo_epilogue){0});
-    for (int64_t i = 0; i < rows * rank; i++) y[i] *= layer->lora_scale;
+    tomo_gemm(exec, h, rank, tomo_tensor_f32(x), width, rows, &layer->lora_a, false, (tomo_epilogue){0});
+    for (int64_t i = 0; i < rows * rank; i++) h[i] *= layer->lora_scale;
     return h;
+}
+
+/* y = epilogue(x W^T + adapter); *hidden is what the adapter's backward pass needs. */
+static void forward(tomo_exec *exec, const tomo_tensor *x, const tomo_linear *layer, tomo_epilogue epilogue,
+                    tomo_tensor *y, float **hidden) {
+    int64_t rows = tomo_tensor_rows(x), in = tomo_tensor_width(x), out = layer->weight.shape[0];
+    bool adapted = layer->lora_a.data != NULL;
+    tomo_gemm(exec, tomo_tensor_f32(y), out, tomo_tensor_f32(x), in, rows, &layer->weight, false,
+              adapted ? (tomo_epilogue){0} : epilogue);
+    if (!adapted) return;
+    *hidden = adapter_hidden(exec, x, layer);
+    if (*hidden == NULL) return;
+    tomo_gemm(exec, tomo_tensor_f32(y), out, *hidden, layer->lora_a.shape[0], rows, &layer->lora_b, true,
+              epilogue);
 }
 
 tomo_tensor *tomo_op_linear(tomo_exec *exec, const tomo_tensor *x, const tomo_linear *layer,
                             tomo_activation activation, const tomo_tensor *residual) {
     if (x == NULL || exec->error.status != TOMO_OK) return NULL;
-    int64_t rows = tomo_tensor_rows(x), in = tomo_tensor_width(x), out = layer->weight.shape[0];
-    assert(tomo_tensor_is_contiguous(x) && in == layer->weight.shape[1]);
+    if (exec->tape != NULL && (activation != TOMO_ACT_NONE || residual != NULL)) {
+        /* The backward pass needs what stands before the activation: one operation after another. */
+        tomo_tensor *z = tomo_op_linear(exec, x, layer, TOMO_ACT_NONE, NULL);
+        if (activation != TOMO_ACT_NONE) z = tomo_op_activate(exec, z, activation);
+        return residual == NULL ? z : tomo_op_add(exec, z, residual);
+    }
+    int64_t out = layer->weight.shape[0];
+    assert(tomo_tensor_is_contiguous(x) && tomo_tensor_width(x) == layer->weight.shape[1]);
     int64_t shape[TOMO_LIMIT_RANK];
     for (int i = 0; i < x->rank; i++) shape[i] = x->shape[i];
     shape[x->rank - 1] = out;
     tomo_tensor *y = tomo_exec_tensor(exec, x->rank, shape);
     if (y == NULL) return NULL;
     assert(residual == NULL ||
-           (tomo_tensor_is_contiguous(residual) && tomo_tensor_count(residual) == rows * out));
+           (tomo_tensor_is_contiguous(residual) && tomo_tensor_count(residual) == tomo_tensor_rows(x) * out));
     tomo_epilogue epilogue = {tomo_tensor_f32(&layer->bias), activation,
                               residual == NULL ? NULL : tomo_tensor_f32(residual)};
-    bool adapted = layer->lora_a.data != NULL;
-    tomo_gemm(exec, tomo_tensor_f32(y), out, tomo_tensor_f32(x), in, rows, &layer->weight, false,
-              adapted ? (tomo_epilogue){0} : epilogue);
-    if (adapted) {
-        tomo_tensor *h = adapter_hidden(exec, x, layer);
-        if (h == NULL) return NULL;
-        tomo_gemm(exec, tomo_tensor_f32(y), out, tomo_tensor_f32(h), h->shape[1], rows, &layer->lora_b, true,
-                  epilogue);
-    }
+    float *hidden = NULL;
+    forward(exec, x, layer, epilogue, y, &hidden);
+    linear_attributes attributes = {layer->lora_scale, hidden};
+    const tomo_tensor *inputs[] = {x, &layer->weight, &layer->bias, &layer->lora_a, &layer->lora_b};
+    tomo_tape_record(exec, linear_backward, y, inputs, 5, &attributes, sizeof attributes);
     return exec->error.status == TOMO_OK ? y : NULL;
 }

@@ -33,6 +33,8 @@ tomo_tensor *tomo_op_silu_multiply(tomo_exec *exec, const tomo_tensor *gate, con
 /* a + b and a * b; b's shape is the tail of a's (a vector for each row, a table for each image). */
 tomo_tensor *tomo_op_add(tomo_exec *exec, const tomo_tensor *a, const tomo_tensor *b);
 tomo_tensor *tomo_op_multiply(tomo_exec *exec, const tomo_tensor *a, const tomo_tensor *b);
+/* x [K, ..., d] + place [K, d], the same row for all cells of a slice. */
+tomo_tensor *tomo_op_add_spread(tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *place);
 /* a * near + (1 - a) * far, all the same shape. */
 tomo_tensor *tomo_op_mix(tomo_exec *exec, const tomo_tensor *a, const tomo_tensor *near,
                          const tomo_tensor *far);

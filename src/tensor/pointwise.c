@@ -1,19 +1,12 @@
-/* pointwise.c - norms, activations, sums and products, copies: work of one row at a time. */
+/* pointwise.c - activations, sums and products element by element, copies, rotary positions; each with its
+ * backward. */
 #include "tensor/ops.h"
 #include "tensor/rowwise.h"
+#include "tensor/tape.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
-
-/* Row r of a tensor with free strides but the last. */
-static const float *row_of(const tomo_tensor *t, int64_t r) {
-    int64_t offset = 0;
-    for (int i = t->rank - 2; i >= 0; i--) {
-        offset += r % t->shape[i] * t->stride[i];
-        r /= t->shape[i];
-    }
-    return tomo_tensor_f32(t) + offset;
-}
 
 static tomo_tensor *like(tomo_exec *exec, const tomo_tensor *x) {
     return tomo_exec_tensor(exec, x->rank, x->shape);
@@ -21,53 +14,6 @@ static tomo_tensor *like(tomo_exec *exec, const tomo_tensor *x) {
 
 static bool broken(const tomo_exec *exec, const tomo_tensor *a, const tomo_tensor *b) {
     return exec->error.status != TOMO_OK || a == NULL || b == NULL;
-}
-
-/* ------------------------------------------------------------------------------ norms */
-
-typedef struct norm_job {
-    const tomo_tensor *x;
-    float *out;
-    const float *weight, *bias;
-    float offset, eps;
-} norm_job;
-
-static void layer_norm_rows(const void *argument, const tomo_kernels *kernels, int64_t first, int64_t end) {
-    const norm_job *job = argument;
-    int64_t n = tomo_tensor_width(job->x);
-    for (int64_t r = first; r < end; r++) {
-        kernels->layer_norm(job->out + r * n, row_of(job->x, r), job->weight, job->bias, n, job->eps);
-    }
-}
-
-static void rms_norm_rows(const void *argument, const tomo_kernels *kernels, int64_t first, int64_t end) {
-    const norm_job *job = argument;
-    int64_t n = tomo_tensor_width(job->x);
-    for (int64_t r = first; r < end; r++) {
-        kernels->rms_norm(job->out + r * n, row_of(job->x, r), job->weight, job->offset, n, job->eps);
-    }
-}
-
-tomo_tensor *tomo_op_layer_norm(tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *weight,
-                                const tomo_tensor *bias, double eps) {
-    if (broken(exec, x, weight)) return NULL;
-    assert(weight->data == NULL || weight->shape[0] == tomo_tensor_width(x));
-    tomo_tensor *out = like(exec, x);
-    if (out == NULL) return NULL;
-    norm_job job = {x, tomo_tensor_f32(out), tomo_tensor_f32(weight), tomo_tensor_f32(bias), 0, (float)eps};
-    tomo_rows_run(exec, tomo_tensor_rows(x), tomo_tensor_width(x), layer_norm_rows, &job);
-    return out;
-}
-
-tomo_tensor *tomo_op_rms_norm(tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *weight, double offset,
-                              double eps) {
-    if (broken(exec, x, weight)) return NULL;
-    assert(x->stride[x->rank - 1] == 1 && weight->shape[0] == tomo_tensor_width(x));
-    tomo_tensor *out = like(exec, x);
-    if (out == NULL) return NULL;
-    norm_job job = {x, tomo_tensor_f32(out), tomo_tensor_f32(weight), NULL, (float)offset, (float)eps};
-    tomo_rows_run(exec, tomo_tensor_rows(x), tomo_tensor_width(x), rms_norm_rows, &job);
-    return out;
 }
 
 /* -------------------------------------------------------------------- element by element */
@@ -113,11 +59,109 @@ static void pair_rows(const void *argument, const tomo_kernels *kernels, int64_t
     }
 }
 
-/* b may be the tail of a's shape; rows are then as long as b's last axis. */
-static tomo_tensor *pairwise(tomo_exec *exec, pair_job job, const tomo_tensor *a, const tomo_tensor *b) {
+/* d activation(x) / dx, in double: the backward pass is bounded by its products, not by this. */
+static double slope_of(tomo_activation activation, double x) {
+    double s, u, t;
+    switch (activation) {
+    case TOMO_ACT_NONE:
+        return 1;
+    case TOMO_ACT_GELU: /* Phi(x) + x phi(x) */
+        return 0.5 * (1 + erf(x * 0.70710678118654752)) + x * exp(-0.5 * x * x) * 0.39894228040143268;
+    case TOMO_ACT_GELU_TANH:
+        u = 0.79788456080286536 * (x + 0.044715 * x * x * x);
+        t = tanh(u);
+        return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * 0.79788456080286536 * (1 + 3 * 0.044715 * x * x);
+    case TOMO_ACT_QUICK_GELU:
+        s = 1 / (1 + exp(-1.702 * x));
+        return s + 1.702 * x * s * (1 - s);
+    case TOMO_ACT_SILU:
+        s = 1 / (1 + exp(-x));
+        return s + x * s * (1 - s);
+    case TOMO_ACT_SIGMOID:
+        s = 1 / (1 + exp(-x));
+        return s * (1 - s);
+    case TOMO_ACT_TANH:
+        t = tanh(x);
+        return 1 - t * t;
+    }
+    return 0;
+}
+
+/* Gradients of one row; da, db, dc are NULL where none is wanted. b and db are the row's own, also where b's
+ * rows are used several times. */
+typedef struct pair_row {
+    const float *dy, *a, *b, *c;
+    float *da, *db, *dc;
+} pair_row;
+
+static void pair_row_backward(const pair_job *job, pair_row r) {
+    for (int64_t i = 0; i < job->n; i++) {
+        float dy = r.dy[i], da = 0, db = 0, dc = 0;
+        switch (job->kind) {
+        case PAIR_ADD:
+            da = db = dy;
+            break;
+        case PAIR_MULTIPLY:
+            da = dy * r.b[i];
+            db = dy * r.a[i];
+            break;
+        case PAIR_SILU_MULTIPLY: {
+            float s = 1.0f / (1.0f + expf(-r.a[i]));
+            da = dy * r.b[i] * (float)slope_of(TOMO_ACT_SILU, (double)r.a[i]);
+            db = dy * r.a[i] * s;
+            break;
+        }
+        case PAIR_ACTIVATE:
+            da = dy * (float)slope_of(job->activation, (double)r.a[i]);
+            break;
+        case PAIR_MIX:
+            da = dy * (r.b[i] - r.c[i]);
+            db = dy * r.a[i];
+            dc = dy * (1.0f - r.a[i]);
+            break;
+        }
+        if (r.da != NULL) r.da[i] += da;
+        if (r.db != NULL) r.db[i] += db;
+        if (r.dc != NULL) r.dc[i] += dc;
+    }
+}
+
+typedef struct pair_gradient {
+    const pair_job *job;
+    const tomo_node *node;
+    int64_t rows;
+} pair_gradient;
+
+/* Row `block` of b and all rows of a that it stands beside, in order: sums do not depend on threads. */
+static void pair_block(void *argument, int64_t block, int worker) {
+    (void)worker;
+    const pair_gradient *g = argument;
+    const pair_job *job = g->job;
+    const tomo_tensor *inputs = g->node->inputs;
+    int64_t n = job->n, step = job->b == NULL ? g->rows : job->b_rows;
+    for (int64_t r = block; r < g->rows; r += step) {
+        pair_row row = {.dy = g->node->output.grad + r * n, .a = job->a + r * n};
+        if (inputs[0].grad != NULL) row.da = inputs[0].grad + r * n;
+        if (job->b != NULL) row.b = job->b + block * n;
+        if (job->b != NULL && inputs[1].grad != NULL) row.db = inputs[1].grad + block * n;
+        if (job->c != NULL) row.c = job->c + r * n;
+        if (job->c != NULL && inputs[2].grad != NULL) row.dc = inputs[2].grad + r * n;
+        pair_row_backward(job, row);
+    }
+}
+
+static void pair_backward(tomo_exec *exec, const tomo_node *node) {
+    const pair_job *job = node->attributes;
+    pair_gradient g = {job, node, tomo_tensor_rows(&node->output)};
+    tomo_pool_run(exec->pool, job->b == NULL ? g.rows : job->b_rows, pair_block, &g);
+}
+
+/* b may be the tail of a's shape; rows are then as long as b's last axis. c is as a. */
+static tomo_tensor *pairwise(tomo_exec *exec, pair_job job, const tomo_tensor *a, const tomo_tensor *b,
+                             const tomo_tensor *c) {
     assert(tomo_tensor_is_contiguous(a) && (b == NULL || tomo_tensor_is_contiguous(b)));
     assert(b == NULL || tomo_tensor_count(a) % tomo_tensor_count(b) == 0);
-    tomo_tensor *out = like(exec, a);
+    tomo_tensor *out = like(exec, a), none = {0};
     if (out == NULL) return NULL;
     job.out = tomo_tensor_f32(out);
     job.a = tomo_tensor_f32(a);
@@ -127,35 +171,82 @@ static tomo_tensor *pairwise(tomo_exec *exec, pair_job job, const tomo_tensor *a
         job.b = tomo_tensor_f32(b);
         job.b_rows = tomo_tensor_rows(b);
     }
+    if (c != NULL) {
+        assert(tomo_tensor_is_contiguous(c) && tomo_tensor_count(c) == tomo_tensor_count(a));
+        job.c = tomo_tensor_f32(c);
+    }
     tomo_rows_run(exec, tomo_tensor_rows(a), job.n, pair_rows, &job);
+    const tomo_tensor *inputs[] = {a, b == NULL ? &none : b, c == NULL ? &none : c};
+    tomo_tape_record(exec, pair_backward, out, inputs, 3, &job, sizeof job);
     return out;
 }
 
 tomo_tensor *tomo_op_activate(tomo_exec *exec, const tomo_tensor *x, tomo_activation activation) {
     if (broken(exec, x, x)) return NULL;
-    return pairwise(exec, (pair_job){.kind = PAIR_ACTIVATE, .activation = activation}, x, NULL);
+    return pairwise(exec, (pair_job){.kind = PAIR_ACTIVATE, .activation = activation}, x, NULL, NULL);
 }
 
 tomo_tensor *tomo_op_silu_multiply(tomo_exec *exec, const tomo_tensor *gate, const tomo_tensor *up) {
     if (broken(exec, gate, up)) return NULL;
-    return pairwise(exec, (pair_job){.kind = PAIR_SILU_MULTIPLY}, gate, up);
+    return pairwise(exec, (pair_job){.kind = PAIR_SILU_MULTIPLY}, gate, up, NULL);
 }
 
 tomo_tensor *tomo_op_add(tomo_exec *exec, const tomo_tensor *a, const tomo_tensor *b) {
     if (broken(exec, a, b)) return NULL;
-    return pairwise(exec, (pair_job){.kind = PAIR_ADD}, a, b);
+    return pairwise(exec, (pair_job){.kind = PAIR_ADD}, a, b, NULL);
 }
 
 tomo_tensor *tomo_op_multiply(tomo_exec *exec, const tomo_tensor *a, const tomo_tensor *b) {
     if (broken(exec, a, b)) return NULL;
-    return pairwise(exec, (pair_job){.kind = PAIR_MULTIPLY}, a, b);
+    return pairwise(exec, (pair_job){.kind = PAIR_MULTIPLY}, a, b, NULL);
 }
 
 tomo_tensor *tomo_op_mix(tomo_exec *exec, const tomo_tensor *a, const tomo_tensor *near,
                          const tomo_tensor *far) {
     if (broken(exec, a, near) || far == NULL) return NULL;
-    assert(tomo_tensor_count(far) == tomo_tensor_count(a) && tomo_tensor_is_contiguous(far));
-    return pairwise(exec, (pair_job){.kind = PAIR_MIX, .c = tomo_tensor_f32(far)}, a, near);
+    return pairwise(exec, (pair_job){.kind = PAIR_MIX}, a, near, far);
+}
+
+/* ------------------------------------------------------------- one row for many others */
+
+typedef struct spread_job {
+    const float *x, *place;
+    float *out;
+    int64_t d, cells; /* rows of x beside one row of place */
+} spread_job;
+
+static void spread_rows(const void *argument, const tomo_kernels *kernels, int64_t first, int64_t end) {
+    const spread_job *job = argument;
+    for (int64_t r = first; r < end; r++) {
+        kernels->add(job->out + r * job->d, job->x + r * job->d, job->place + r / job->cells * job->d,
+                     job->d);
+    }
+}
+
+static void spread_backward(tomo_exec *exec, const tomo_node *node) {
+    const spread_job *job = node->attributes;
+    const tomo_tensor *x = &node->inputs[0], *place = &node->inputs[1];
+    const float *dy = node->output.grad;
+    int64_t rows = tomo_tensor_rows(x), d = job->d;
+    if (x->grad != NULL) exec->kernels->add(x->grad, x->grad, dy, rows * d);
+    for (int64_t r = 0; r < rows && place->grad != NULL; r++) {
+        float *sum = place->grad + r / job->cells * d;
+        exec->kernels->add(sum, sum, dy + r * d, d);
+    }
+}
+
+tomo_tensor *tomo_op_add_spread(tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *place) {
+    if (broken(exec, x, place)) return NULL;
+    assert(tomo_tensor_is_contiguous(x) && tomo_tensor_is_contiguous(place));
+    assert(tomo_tensor_rows(x) % tomo_tensor_rows(place) == 0);
+    tomo_tensor *out = like(exec, x);
+    if (out == NULL) return NULL;
+    spread_job job = {tomo_tensor_f32(x), tomo_tensor_f32(place), tomo_tensor_f32(out), tomo_tensor_width(x),
+                      tomo_tensor_rows(x) / tomo_tensor_rows(place)};
+    tomo_rows_run(exec, tomo_tensor_rows(x), job.d, spread_rows, &job);
+    const tomo_tensor *inputs[] = {x, place};
+    tomo_tape_record(exec, spread_backward, out, inputs, 2, &job, sizeof job);
+    return out;
 }
 
 /* ------------------------------------------------------------------------------ copies */
@@ -163,7 +254,7 @@ tomo_tensor *tomo_op_mix(tomo_exec *exec, const tomo_tensor *a, const tomo_tenso
 typedef struct copy_job {
     const tomo_tensor *x;
     float *out;
-    int64_t out_stride;
+    int64_t out_stride, column;
 } copy_job;
 
 static void copy_rows(const void *argument, const tomo_kernels *kernels, int64_t first, int64_t end) {
@@ -171,7 +262,7 @@ static void copy_rows(const void *argument, const tomo_kernels *kernels, int64_t
     const copy_job *job = argument;
     int64_t n = tomo_tensor_width(job->x), step = job->x->stride[job->x->rank - 1];
     for (int64_t r = first; r < end; r++) {
-        const float *from = row_of(job->x, r);
+        const float *from = tomo_tensor_row(job->x, r);
         float *to = job->out + r * job->out_stride;
         if (step == 1) {
             memcpy(to, from, (size_t)n * sizeof *to);
@@ -181,23 +272,45 @@ static void copy_rows(const void *argument, const tomo_kernels *kernels, int64_t
     }
 }
 
+/* The gradient of a copied part: dx += the columns of dy that it became. */
+static void copy_backward(tomo_exec *exec, const tomo_node *node) {
+    const copy_job *job = node->attributes;
+    const tomo_tensor *x = &node->inputs[0];
+    if (x->grad == NULL) return;
+    int64_t n = tomo_tensor_width(x), rows = tomo_tensor_rows(x), step = x->stride[x->rank - 1];
+    for (int64_t r = 0; r < rows; r++) {
+        const float *dy = node->output.grad + job->column + r * job->out_stride;
+        float *dx = x->grad + (tomo_tensor_row(x, r) - tomo_tensor_f32(x));
+        if (step == 1) {
+            exec->kernels->add(dx, dx, dy, n);
+        } else {
+            for (int64_t i = 0; i < n; i++) dx[i * step] += dy[i];
+        }
+    }
+}
+
+/* Copies x into `out` from `column` on. */
+static void copy_into(tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *out, int64_t column) {
+    copy_job job = {x, tomo_tensor_f32(out) + column, tomo_tensor_width(out), column};
+    tomo_rows_run(exec, tomo_tensor_rows(x), tomo_tensor_width(x), copy_rows, &job);
+    tomo_tape_record(exec, copy_backward, out, &x, 1, &job, sizeof job);
+}
+
 tomo_tensor *tomo_op_concat(tomo_exec *exec, const tomo_tensor *const *parts, int count) {
-    int64_t shape[TOMO_LIMIT_RANK], width = 0, rows = 0;
+    int64_t shape[TOMO_LIMIT_RANK], width = 0;
     for (int i = 0; i < count; i++) {
         if (broken(exec, parts[i], parts[0])) return NULL;
         width += tomo_tensor_width(parts[i]);
-        rows = tomo_tensor_rows(parts[0]);
-        assert(tomo_tensor_rows(parts[i]) == rows);
+        assert(tomo_tensor_rows(parts[i]) == tomo_tensor_rows(parts[0]));
     }
     for (int i = 0; i < parts[0]->rank; i++) shape[i] = parts[0]->shape[i];
     shape[parts[0]->rank - 1] = width;
     tomo_tensor *out = tomo_exec_tensor(exec, parts[0]->rank, shape);
     if (out == NULL) return NULL;
-    float *at = tomo_tensor_f32(out);
+    int64_t column = 0;
     for (int i = 0; i < count; i++) {
-        copy_job job = {parts[i], at, width};
-        tomo_rows_run(exec, rows, tomo_tensor_width(parts[i]), copy_rows, &job);
-        at += tomo_tensor_width(parts[i]);
+        copy_into(exec, parts[i], out, column);
+        column += tomo_tensor_width(parts[i]);
     }
     return out;
 }
@@ -205,9 +318,7 @@ tomo_tensor *tomo_op_concat(tomo_exec *exec, const tomo_tensor *const *parts, in
 tomo_tensor *tomo_op_contiguous(tomo_exec *exec, const tomo_tensor *x) {
     if (broken(exec, x, x)) return NULL;
     tomo_tensor *out = like(exec, x);
-    if (out == NULL) return NULL;
-    copy_job job = {x, tomo_tensor_f32(out), tomo_tensor_width(x)};
-    tomo_rows_run(exec, tomo_tensor_rows(x), tomo_tensor_width(x), copy_rows, &job);
+    if (out != NULL) copy_into(exec, x, out, 0);
     return out;
 }
 

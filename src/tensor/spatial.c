@@ -1,6 +1,7 @@
 /* spatial.c - operations that look at neighbours: patches, depthwise convolution, adaptive pooling. */
 #include "tensor/ops.h"
 #include "tensor/rowwise.h"
+#include "tensor/tape.h"
 
 #include <assert.h>
 #include <string.h>
@@ -74,6 +75,41 @@ static void conv_rows(const void *argument, const tomo_kernels *kernels, int64_t
     for (int64_t cell = first; cell < end; cell++) conv_cell(argument, cell);
 }
 
+/* Channels that one block of the backward pass walks over all cells with, in order: input, weight and bias
+ * gradients of a channel concern no other channel. */
+#define CONV_CHANNELS 16
+
+static void conv_channels_backward(void *argument, int64_t block, int worker) {
+    (void)worker;
+    const tomo_node *node = argument;
+    const tomo_tensor *x = &node->inputs[0], *weight = &node->inputs[1], *bias = &node->inputs[2];
+    const int64_t *n = x->shape;
+    int64_t d = n[3], first = block * CONV_CHANNELS,
+            end = first + CONV_CHANNELS < d ? first + CONV_CHANNELS : d;
+    const float *w = tomo_tensor_f32(weight);
+    for (int64_t cell = 0; cell < n[0] * n[1] * n[2]; cell++) {
+        int64_t z = cell / (n[1] * n[2]), y = cell / n[2] % n[1], c = cell % n[2];
+        const float *dy = node->output.grad + cell * d;
+        for (int64_t i = first; i < end && bias->grad != NULL; i++) bias->grad[i] += dy[i];
+        for (int64_t tap = 0; tap < 27; tap++) {
+            int64_t at[3] = {z + tap / 9 - 1, y + tap / 3 % 3 - 1, c + tap % 3 - 1};
+            if (at[0] < 0 || at[0] >= n[0] || at[1] < 0 || at[1] >= n[1] || at[2] < 0 || at[2] >= n[2])
+                continue;
+            int64_t from = ((at[0] * n[1] + at[1]) * n[2] + at[2]) * d;
+            for (int64_t i = first; i < end; i++) {
+                if (x->grad != NULL) x->grad[from + i] += dy[i] * w[i * 27 + tap];
+                if (weight->grad != NULL) weight->grad[i * 27 + tap] += dy[i] * tomo_tensor_f32(x)[from + i];
+            }
+        }
+    }
+}
+
+static void conv_backward(tomo_exec *exec, const tomo_node *node) {
+    int64_t d = node->inputs[0].shape[3];
+    tomo_pool_run(exec->pool, (d + CONV_CHANNELS - 1) / CONV_CHANNELS, conv_channels_backward,
+                  (void *)(uintptr_t)node);
+}
+
 tomo_tensor *tomo_op_depthwise_conv3d(tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *weight,
                                       const tomo_tensor *bias) {
     if (x == NULL || exec->error.status != TOMO_OK) return NULL;
@@ -87,6 +123,8 @@ tomo_tensor *tomo_op_depthwise_conv3d(tomo_exec *exec, const tomo_tensor *x, con
     }
     conv_job job = {x, taps, tomo_tensor_f32(bias), tomo_tensor_f32(out)};
     tomo_rows_run(exec, tomo_tensor_rows(x), 27 * d, conv_rows, &job);
+    const tomo_tensor *inputs[] = {x, weight, bias};
+    tomo_tape_record(exec, conv_backward, out, inputs, 3, NULL, 0);
     return out;
 }
 
@@ -98,15 +136,21 @@ typedef struct pool_job {
     int64_t bins[3];
 } pool_job;
 
-static void pool_cell(const pool_job *job, const tomo_kernels *kernels, int64_t cell) {
-    const int64_t *n = job->x->shape;
-    int64_t d = n[3], at[3] = {cell / (job->bins[1] * job->bins[2]), cell / job->bins[2] % job->bins[1],
-                               cell % job->bins[2]};
-    int64_t first[3], end[3], count = 1;
+/* The window of a cell of the output: its first place and its end on each axis; returns how many cells it
+ * has. */
+static int64_t cell_window(const int64_t *n, const int64_t *bins, int64_t cell, int64_t first[3],
+                           int64_t end[3]) {
+    int64_t at[3] = {cell / (bins[1] * bins[2]), cell / bins[2] % bins[1], cell % bins[2]}, count = 1;
     for (int i = 0; i < 3; i++) {
-        tomo_pool_window(at[i], n[i], job->bins[i], &first[i], &end[i]);
+        tomo_pool_window(at[i], n[i], bins[i], &first[i], &end[i]);
         count *= end[i] - first[i];
     }
+    return count;
+}
+
+static void pool_cell(const pool_job *job, const tomo_kernels *kernels, int64_t cell) {
+    const int64_t *n = job->x->shape;
+    int64_t d = n[3], first[3], end[3], count = cell_window(n, job->bins, cell, first, end);
     float *out = job->out + cell * d;
     memset(out, 0, (size_t)d * sizeof *out);
     for (int64_t z = first[0]; z < end[0]; z++) {
@@ -122,6 +166,26 @@ static void pool_rows(const void *argument, const tomo_kernels *kernels, int64_t
     for (int64_t cell = first; cell < end; cell++) pool_cell(argument, kernels, cell);
 }
 
+/* Windows overlap, so one thread adds for all of them; this is a small part of a step. */
+static void pool_backward(tomo_exec *exec, const tomo_node *node) {
+    const pool_job *job = node->attributes;
+    const tomo_tensor *x = &node->inputs[0];
+    const int64_t *n = x->shape;
+    int64_t d = n[3], first[3], end[3];
+    if (x->grad == NULL) return;
+    for (int64_t cell = 0; cell < job->bins[0] * job->bins[1] * job->bins[2]; cell++) {
+        float share = 1.0f / (float)cell_window(n, job->bins, cell, first, end);
+        for (int64_t z = first[0]; z < end[0]; z++) {
+            for (int64_t y = first[1]; y < end[1]; y++) {
+                for (int64_t c = first[2]; c < end[2]; c++) {
+                    exec->kernels->add_scaled(x->grad + ((z * n[1] + y) * n[2] + c) * d, share,
+                                              node->output.grad + cell * d, d);
+                }
+            }
+        }
+    }
+}
+
 tomo_tensor *tomo_op_adaptive_pool3d(tomo_exec *exec, const tomo_tensor *x, const int64_t bins[3]) {
     if (x == NULL || exec->error.status != TOMO_OK) return NULL;
     assert(x->rank == 4 && tomo_tensor_is_contiguous(x));
@@ -130,5 +194,6 @@ tomo_tensor *tomo_op_adaptive_pool3d(tomo_exec *exec, const tomo_tensor *x, cons
     if (out == NULL) return NULL;
     pool_job job = {x, tomo_tensor_f32(out), {bins[0], bins[1], bins[2]}};
     tomo_rows_run(exec, cells, tomo_tensor_count(x) / (cells > 0 ? cells : 1), pool_rows, &job);
+    tomo_tape_record(exec, pool_backward, out, &x, 1, &job, sizeof job);
     return out;
 }

@@ -36,6 +36,7 @@ bool tomo_tensor_is_contiguous(const tomo_tensor *t) {
 tomo_tensor tomo_tensor_reshape(const tomo_tensor *t, int rank, const int64_t *shape) {
     assert(tomo_tensor_is_contiguous(t));
     tomo_tensor view = tomo_tensor_over(t->data, t->dtype, rank, shape);
+    view.grad = t->grad;
     assert(tomo_tensor_count(&view) == tomo_tensor_count(t));
     return view;
 }
@@ -45,7 +46,17 @@ tomo_tensor tomo_tensor_narrow(const tomo_tensor *t, int axis, int64_t start, in
     tomo_tensor view = *t;
     view.shape[axis] = length;
     view.data = (char *)t->data + (size_t)(start * t->stride[axis]) * tomo_dtype_size(t->dtype);
+    if (t->grad != NULL) view.grad = t->grad + start * t->stride[axis];
     return view;
+}
+
+const float *tomo_tensor_row(const tomo_tensor *t, int64_t r) {
+    int64_t offset = 0;
+    for (int i = t->rank - 2; i >= 0; i--) {
+        offset += r % t->shape[i] * t->stride[i];
+        r /= t->shape[i];
+    }
+    return tomo_tensor_f32(t) + offset;
 }
 
 int64_t tomo_tensor_rows(const tomo_tensor *t) {

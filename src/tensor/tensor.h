@@ -14,6 +14,7 @@ typedef struct tomo_tensor {
     int64_t shape[TOMO_LIMIT_RANK];
     int64_t stride[TOMO_LIMIT_RANK];
     void *data;
+    float *grad; /* gradient of the loss, laid out as data; NULL: none is wanted */
 } tomo_tensor;
 
 /* A contiguous tensor over data. */
@@ -37,5 +38,7 @@ static inline int64_t tomo_tensor_width(const tomo_tensor *t) {
     return t->shape[t->rank - 1];
 }
 int64_t tomo_tensor_rows(const tomo_tensor *t);
+/* Row r of them, for any strides. */
+const float *tomo_tensor_row(const tomo_tensor *t, int64_t r);
 
 #endif

@@ -4,6 +4,8 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #define NAME_SIZE 256
 
@@ -38,6 +40,44 @@ static tomo_tensor widened(tomo_binder *binder, const tomo_stored *stored, const
     return tomo_tensor_over(data, TOMO_F32, stored->rank, stored->shape);
 }
 
+void tomo_parameters_free(tomo_parameters *parameters) {
+    free(parameters->list);
+    *parameters = (tomo_parameters){0};
+}
+
+/* A float copy with a gradient, listed among the parameters. */
+static tomo_tensor trainable(tomo_binder *binder, const tomo_stored *stored, int rank, const int64_t *shape) {
+    tomo_parameters *p = binder->trainable;
+    if (p->count == p->room) {
+        size_t room = p->room == 0 ? 64 : p->room * 2;
+        struct tomo_parameter *list = realloc(p->list, room * sizeof *list);
+        if (list == NULL) {
+            (void)tomo_fail_memory(&binder->error, stored->name, room * sizeof *list);
+            return (tomo_tensor){0};
+        }
+        p->list = list;
+        p->room = room;
+    }
+    size_t bytes = (size_t)stored->count * sizeof(float);
+    tomo_tensor t = {0};
+    float *grad = tomo_arena_alloc(binder->arena, bytes);
+    if (stored->dtype == TOMO_F32) {
+        t.data = tomo_arena_alloc(binder->arena, bytes);
+        if (t.data != NULL) memcpy(t.data, stored->data, bytes);
+    } else {
+        t = widened(binder, stored, stored->name);
+    }
+    if (t.data == NULL || grad == NULL) {
+        if (binder->error.status == TOMO_OK) (void)tomo_fail_memory(&binder->error, stored->name, bytes);
+        return (tomo_tensor){0};
+    }
+    t = tomo_tensor_over(t.data, TOMO_F32, rank, shape);
+    t.grad = grad;
+    memset(grad, 0, bytes);
+    p->list[p->count++] = (struct tomo_parameter){stored->name, t};
+    return t;
+}
+
 static tomo_tensor bind(tomo_binder *binder, bool as_float, int rank, const int64_t *shape,
                         const char *name) {
     tomo_tensor absent = {0};
@@ -67,6 +107,7 @@ static tomo_tensor bind(tomo_binder *binder, bool as_float, int rank, const int6
     }
     binder->bytes += stored->count * (int64_t)tomo_dtype_size(stored->dtype);
     binder->parameters += stored->count;
+    if (binder->trainable != NULL) return trainable(binder, stored, rank, shape);
     if (as_float && stored->dtype != TOMO_F32) return widened(binder, stored, name);
     return tomo_tensor_over((void *)(uintptr_t)stored->data, stored->dtype, rank, shape);
 }

@@ -9,6 +9,17 @@
 /* Told of one parameter of a network. */
 typedef void (*tomo_parameter_fn)(void *user, const char *name, int rank, const int64_t *shape);
 
+/* The trainable tensors of a network, in the order in which its loader binds them. Start with {0}, end with
+ * tomo_parameters_free; the elements belong to the network. */
+typedef struct tomo_parameters {
+    struct tomo_parameter {
+        const char *name;   /* of the checkpoint */
+        tomo_tensor tensor; /* F32, with a gradient */
+    } * list;
+    size_t count, room;
+} tomo_parameters;
+void tomo_parameters_free(tomo_parameters *parameters);
+
 /* Weights stay where the checkpoint has them; what must be float and is not is widened into the arena. The
  * first failure is kept (name, shape found, shape wanted) and everything after it gives absent tensors, so a
  * loader is written straight down and asks once. Checkpoint and arena outlive the bound tensors. */
@@ -21,6 +32,8 @@ typedef struct tomo_binder {
     /* Where set, nothing is fetched (checkpoint may be NULL): each tensor that would be is named here
      * instead, so that a network's own loader tells what a new checkpoint of it must hold. */
     tomo_parameter_fn collect;
+    /* Where set, every tensor is a float copy in the arena with a gradient of zeros, and is listed here. */
+    tomo_parameters *trainable;
     void *collect_user;
 } tomo_binder;
 

@@ -1,0 +1,45 @@
+/* points.h - texts as Python's str has them: code points, its white space, lower() and character classes. The
+ * scores are defined on these, and Python's answers differ from those of C and PCRE2 at the edges (U+001C to
+ * U+001F are white space, U+200B is not, the final sigma). Private to src/eval. */
+#ifndef TOMO_EVAL_POINTS_H
+#define TOMO_EVAL_POINTS_H
+
+#include "base/arena.h"
+#include "base/status.h"
+
+/* A piece of a text that somebody else owns. */
+typedef struct tomo_points {
+    const uint32_t *at;
+    size_t count;
+} tomo_points;
+
+/* Functions that take an arena return false when out of memory; what they make lives there. */
+
+/* utf8[size] is valid UTF-8 (tomo_csv_open sees to it); what is not becomes U+FFFD. */
+bool tomo_points_decode(tomo_arena *arena, const char *utf8, size_t size, tomo_points *text);
+/* Writes at most `room` bytes of UTF-8 and no '\0'; returns the bytes written, or SIZE_MAX when they do not
+ * fit. 4 bytes a code point always do. */
+size_t tomo_points_encode(tomo_points text, char *utf8, size_t room);
+
+/* str.strip(). */
+tomo_points tomo_points_strip(tomo_points text);
+/* str.lower(). */
+bool tomo_points_lower(tomo_arena *arena, tomo_points text, tomo_points *lower);
+
+bool tomo_points_equal(tomo_points a, tomo_points b);
+bool tomo_points_equal_text(tomo_points text, const char *ascii);
+bool tomo_points_end_with(tomo_points text, const char *ascii);
+uint64_t tomo_points_hash(tomo_points text);
+
+/* \s and isspace. */
+bool tomo_point_is_space(uint32_t c);
+/* \w: letters, numbers, the underscore. */
+bool tomo_point_is_word(uint32_t c);
+/* \d: decimal digits of every script. */
+bool tomo_point_is_digit(uint32_t c);
+bool tomo_point_is_upper(uint32_t c);
+bool tomo_point_is_lower(uint32_t c);
+/* How re.IGNORECASE compares with a small ASCII letter. */
+uint32_t tomo_point_fold(uint32_t c);
+
+#endif
