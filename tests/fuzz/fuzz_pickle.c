@@ -15,6 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         size_t end = (size_t)t->count * tomo_dtype_size(t->dtype);
         for (size_t k = 0; k < end; k++) sum ^= data[k];
     }
+    (void)sum;
     tomo_checkpoint_free(c);
     return 0;
 }
