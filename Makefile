@@ -1,7 +1,7 @@
 # A thin layer over the CMake presets (CMakePresets.json); bare "make" lists the targets.
 
 JOBS ?= $(shell nproc)
-FUZZ_RUNS ?= 20000
+FUZZ_RUNS ?= 5000
 PREFIX ?= /usr/local
 DESTDIR ?=
 # The only model so far: tiny, with random weights.

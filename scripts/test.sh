@@ -12,7 +12,7 @@
 set -euo pipefail
 
 jobs=${JOBS:-$(nproc)}
-fuzz_runs=${FUZZ_RUNS:-20000}
+fuzz_runs=${FUZZ_RUNS:-5000}
 reference=${TOMO_REFERENCE:-}
 data=${TOMO_DATA:-}
 [ -n "$reference" ] && reference=$(cd "$reference" && pwd)

@@ -3,7 +3,7 @@
  * A parity test is a program: it walks one family's folder of the reference directory ($TOMO_REFERENCE, or
  * tests/reference), runs every case that it finds, and ends with parity_end(). No case name, shape or count
  * stands in a test. A case that is not run is listed with its reason and counted; STRICT=1 in the
- * environment makes it a failure. Finding no case at all is a failure. */
+ * environment makes it a failure. Finding no case at all in a family's folder is a failure. */
 #ifndef TOMO_TESTS_PARITY_H
 #define TOMO_TESTS_PARITY_H
 
@@ -23,8 +23,9 @@ void parity_pass(parity *p, const char *name);
 void parity_fail(parity *p, const char *name, const char *format, ...) TOMO_PRINTF(3, 4);
 void parity_skip(parity *p, const char *name, const char *format, ...) TOMO_PRINTF(3, 4);
 
-/* "N passed, N failed, N skipped" on a line of its own; the exit status of the program. */
-int parity_end(const parity *p);
+/* "N passed, N failed, N skipped" on a line of its own; the exit status of the program. A family that another
+ * reference folder ($TOMO_REFERENCE) does not hold at all counts as one skipped case. */
+int parity_end(parity *p);
 
 /* Calls `run` for each entry of `folder` (relative to the family's root; "" is the root) that is itself a
  * folder, in order of name. `path` is the entry's full path. */
