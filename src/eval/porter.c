@@ -36,9 +36,11 @@ static int measure(const word *w, size_t count) {
     return m;
 }
 
+/* A y that is no vowel stands first or behind a vowel, so that only these letters and a y further on count.
+ */
 static bool holds_vowel(const word *w, size_t count) {
     for (size_t i = 0; i < count; i++) {
-        if (!is_consonant(w, i)) return true;
+        if (is_vowel_letter(w->at[i]) || (w->at[i] == 'y' && i > 0)) return true;
     }
     return false;
 }
@@ -131,10 +133,10 @@ static void step_1c(word *w) {
 
 static void step_2(word *w) {
     static const rule rules[] = {
-        {"ational", "ate"}, {"tional", "tion"}, {"enci", "ence"},   {"anci", "ance"},   {"izer", "ize"},
-        {"bli", "ble"},     {"alli", "al"},     {"entli", "ent"},   {"eli", "e"},       {"ousli", "ous"},
-        {"ization", "ize"}, {"ation", "ate"},   {"ator", "ate"},    {"alism", "al"},    {"iveness", "ive"},
-        {"fulness", "ful"}, {"ousness", "ous"}, {"aliti", "al"},    {"iviti", "ive"},   {"biliti", "ble"},
+        {"ational", "ate"}, {"tional", "tion"}, {"enci", "ence"}, {"anci", "ance"}, {"izer", "ize"},
+        {"bli", "ble"},     {"alli", "al"},     {"entli", "ent"}, {"eli", "e"},     {"ousli", "ous"},
+        {"ization", "ize"}, {"ation", "ate"},   {"ator", "ate"},  {"alism", "al"},  {"iveness", "ive"},
+        {"fulness", "ful"}, {"ousness", "ous"}, {"aliti", "al"},  {"iviti", "ive"}, {"biliti", "ble"},
         {"fulli", "ful"},
     };
     /* -alli comes first, and what it leaves goes through this step again. */
@@ -154,8 +156,8 @@ static void step_3(word *w) {
 }
 
 static void step_4(word *w) {
-    static const rule before_ion[] = {{"al", ""},   {"ance", ""}, {"ence", ""}, {"er", ""},
-                                      {"ic", ""},   {"able", ""}, {"ible", ""}, {"ant", ""},
+    static const rule before_ion[] = {{"al", ""},    {"ance", ""}, {"ence", ""}, {"er", ""},
+                                      {"ic", ""},    {"able", ""}, {"ible", ""}, {"ant", ""},
                                       {"ement", ""}, {"ment", ""}, {"ent", ""}};
     static const rule after_ion[] = {{"ou", ""},  {"ism", ""}, {"ate", ""}, {"iti", ""},
                                      {"ous", ""}, {"ive", ""}, {"ize", ""}};
@@ -182,10 +184,10 @@ static void step_5(word *w) {
 
 /* NLTK's irregular forms; the stem is the first letters of the word, or what stands beside it. */
 static const rule irregular[] = {
-    {"sky", "sky"},         {"skies", "sky"},       {"dying", "die"},       {"lying", "lie"},
-    {"tying", "tie"},       {"news", "news"},       {"innings", "inning"},  {"inning", "inning"},
-    {"outings", "outing"},  {"outing", "outing"},   {"cannings", "canning"}, {"canning", "canning"},
-    {"howe", "howe"},       {"proceed", "proceed"}, {"exceed", "exceed"},   {"succeed", "succeed"},
+    {"sky", "sky"},        {"skies", "sky"},       {"dying", "die"},        {"lying", "lie"},
+    {"tying", "tie"},      {"news", "news"},       {"innings", "inning"},   {"inning", "inning"},
+    {"outings", "outing"}, {"outing", "outing"},   {"cannings", "canning"}, {"canning", "canning"},
+    {"howe", "howe"},      {"proceed", "proceed"}, {"exceed", "exceed"},    {"succeed", "succeed"},
 };
 
 static bool stem_irregular(word *w) {

@@ -335,8 +335,8 @@ static void cut(splitter *s) {
     add_sentence(s, s->begin, end);
 }
 
-/* Closing marks at the front of a sentence belong to the one before: ["')\]}]+?(?:\s+|(?=--)|$). Gives the end of
- * the marks and of the white space behind them, both 0 where there are none. */
+/* Closing marks at the front of a sentence belong to the one before: ["')\]}]+?(?:\s+|(?=--)|$). Gives the
+ * end of the marks and of the white space behind them, both 0 where there are none. */
 static size_t match_closing(tomo_points t, size_t *marks) {
     size_t i = 0;
     while (i < t.count && is_among(t.at[i], "\"')]}")) i++;

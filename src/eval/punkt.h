@@ -1,5 +1,5 @@
-/* punkt.h - sentences as nltk 3.9.1's PunktSentenceTokenizer finds them, with its English model (punkt_tab): Kiss
- * and Strunk, Unsupervised Multilingual Sentence Boundary Detection, 2006. Private to src/eval. */
+/* punkt.h - sentences as nltk 3.9.1's PunktSentenceTokenizer finds them, with its English model (punkt_tab):
+ * Kiss and Strunk, Unsupervised Multilingual Sentence Boundary Detection, 2006. Private to src/eval. */
 #ifndef TOMO_EVAL_PUNKT_H
 #define TOMO_EVAL_PUNKT_H
 
@@ -17,7 +17,8 @@ typedef struct tomo_sentences {
 } tomo_sentences;
 
 /* False when out of memory. */
-bool tomo_punkt_split(const tomo_punkt *punkt, tomo_arena *arena, tomo_points text, tomo_sentences *sentences);
+bool tomo_punkt_split(const tomo_punkt *punkt, tomo_arena *arena, tomo_points text,
+                      tomo_sentences *sentences);
 
 /* ------------------------------------------------------------------ the table, punkt_table.c */
 
@@ -36,7 +37,8 @@ enum {
 
 typedef struct tomo_punkt_group {
     int flags;
-    const char *words; /* ASCII, apart by single spaces (one inside a word is \v); a word may stand in several groups */
+    const char *words; /* ASCII, apart by single spaces (one inside a word is \v); a word may stand in several
+                          groups */
 } tomo_punkt_group;
 
 extern const tomo_punkt_group tomo_punkt_groups[];

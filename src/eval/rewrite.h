@@ -1,5 +1,6 @@
 /* rewrite.h - a text that is rewritten in passes, each from left to right, as re.sub does: a pass reads `in`,
- * puts what it makes, and ends with tomo_rewrite_next, after which its result is read. Private to src/eval. */
+ * puts what it makes, and ends with tomo_rewrite_next, after which its result is read. Private to src/eval.
+ */
 #ifndef TOMO_EVAL_REWRITE_H
 #define TOMO_EVAL_REWRITE_H
 

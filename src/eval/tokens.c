@@ -1,4 +1,5 @@
-/* tokens.c - the tokenizers of BLEU and ROUGE, and words by way of sentences. Treebank's rules: treebank.c. */
+/* tokens.c - the tokenizers of BLEU and ROUGE, and words by way of sentences. Treebank's rules: treebank.c.
+ */
 #include "eval/tokens.h"
 
 #include "eval/rewrite.h"
@@ -157,7 +158,8 @@ bool tomo_tokens_rouge(tomo_arena *arena, tomo_points text, tomo_tokens *tokens)
 
 bool tomo_tokens_words(tomo_arena *arena, const tomo_punkt *punkt, tomo_points text, tomo_tokens *tokens) {
     tomo_sentences sentences;
-    if (!reserve(arena, text.count, tokens) || !tomo_punkt_split(punkt, arena, text, &sentences)) return false;
+    if (!reserve(arena, text.count, tokens) || !tomo_punkt_split(punkt, arena, text, &sentences))
+        return false;
     for (size_t i = 0; i < sentences.count; i++) {
         if (!tomo_tokens_add_sentence(arena, sentences.items[i], tokens)) return false;
     }

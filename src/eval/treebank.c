@@ -1,9 +1,9 @@
 /* treebank.c - NLTKWordTokenizer of nltk 3.9.1 (tokenize/destructive.py) on one sentence.
  *
- * Each function is one of its regular expressions, quoted above it, applied to the whole sentence from left to
- * right without overlap; the order of the passes is part of the definition. They are written out instead of
- * handed to PCRE2 because \s, \w, \b and letter case must be Python's, and a pass that has nothing to do in a
- * sentence is skipped. */
+ * Each function is one of its regular expressions, quoted above it, applied to the whole sentence from left
+ * to right without overlap; the order of the passes is part of the definition. They are written out instead
+ * of handed to PCRE2 because \s, \w, \b and letter case must be Python's, and a pass that has nothing to do
+ * in a sentence is skipped. */
 #include "eval/rewrite.h"
 #include "eval/tokens.h"
 
@@ -30,8 +30,8 @@ static bool is_boundary(const tomo_rewrite *r, size_t i) {
     return before != after;
 }
 
-/* Puts a space, in[begin .. end), a space for every run of at least `least` of one character of `ascii`
- * (`most`: longer runs are cut into pieces of that). */
+/* Puts a space on either side of every run of at least `least` of one character of `ascii`; longer runs than
+ * `most` are cut into pieces of that. */
 static void pad_runs(tomo_rewrite *r, const char *ascii, size_t least, size_t most) {
     for (size_t i = 0; i < r->count;) {
         size_t end = i;
@@ -319,9 +319,9 @@ typedef struct contraction {
 } contraction;
 
 static const contraction contractions[] = {
-    {"can", "not", false, false}, {"d", "'ye", false, false}, {"gim", "me", false, false},
+    {"can", "not", false, false}, {"d", "'ye", false, false},  {"gim", "me", false, false},
     {"gon", "na", false, false},  {"got", "ta", false, false}, {"lem", "me", false, false},
-    {"more", "'n", false, false}, {"wan", "na", false, true}, {"'t", "is", true, false},
+    {"more", "'n", false, false}, {"wan", "na", false, true},  {"'t", "is", true, false},
     {"'t", "was", true, false},
 };
 
@@ -367,7 +367,8 @@ static bool holds_contraction(const tomo_rewrite *r) {
     return false;
 }
 
-/* Each pass makes no new one possible but in front of another, so one look ahead decides for all. */
+/* Where no contraction stands now, no pass changes anything: one look instead of ten, as contractions are
+ * rare. */
 static void split_contractions(tomo_rewrite *r) {
     if (!holds_contraction(r)) return;
     for (size_t k = 0; k < sizeof contractions / sizeof contractions[0]; k++) {
