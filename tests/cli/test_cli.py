@@ -291,15 +291,16 @@ class Outputs(CommandTest):
             shutil.copyfile(self.scan, folder / name)
         return folder
 
-    def batch(self, source, out, *more):
-        return tomo("report", "--batch", source, "-o", out, *self.few, "--quiet", *more)
+    def batch(self, source, out, status):
+        done = tomo("report", "--batch", source, "-o", out, *self.few, "--quiet")
+        self.assertEqual(done.returncode, status, done.stderr.decode(errors="replace"))
+        return done
 
     def test_a_folder_of_scans(self):
         folder = self.make_scans(["b.nii.gz", "a.nii.gz", ".hidden.nii.gz"])
         (folder / "c.nii").write_text("This is a letter, not a scan.")
         out = folder / "out.jsonl"
-        done = self.batch(folder, out)
-        self.assertEqual(done.returncode, 1)
+        done = self.batch(folder, out, 1)
         lines = lines_of(out)
         self.assertEqual([line["scan"] for line in lines], [f"{folder}/{name}" for name in ("a.nii.gz", "b.nii.gz", "c.nii")])
         self.assertEqual(lines[0]["report"], lines[1]["report"])
@@ -307,17 +308,17 @@ class Outputs(CommandTest):
         self.assertEqual(lines[2]["status"], "E_FORMAT")
         self.assertIn(b"1 of 3 scans failed", done.stderr)
         before = out.read_bytes()
-        self.assertEqual(self.batch(folder, out).returncode, 1)
+        self.batch(folder, out, 1)
         self.assertEqual(out.read_bytes(), before)
 
     def test_a_torn_line_is_cut_off_and_done_again(self):
         folder, out = self.make_scans(["a.nii.gz", "b.nii.gz", "c.nii.gz"]), self.folder / "out.jsonl"
-        self.assertEqual(self.batch(folder, out).returncode, 0)
+        self.batch(folder, out, 0)
         whole = out.read_bytes().splitlines(keepends=True)
         for cut in (1, 5, len(whole[2]) // 2, len(whole[2]) - 1):
             with self.subTest(cut):
                 out.write_bytes(whole[0] + whole[1] + whole[2][:cut])
-                self.assertEqual(self.batch(folder, out).returncode, 0)
+                self.batch(folder, out, 0)
                 self.assertTrue(out.read_bytes().startswith(whole[0] + whole[1]))
                 self.assertEqual([pathlib.Path(line["scan"]).name for line in lines_of(out)],
                                  ["a.nii.gz", "b.nii.gz", "c.nii.gz"])
@@ -327,13 +328,12 @@ class Outputs(CommandTest):
         for text in ("one\ntwo\n", "no line feed", '{"other": 1}\n', '{"scan": 1}\n'):
             with self.subTest(text):
                 out.write_text(text)
-                done = self.batch(folder, out)
-                self.assertEqual(done.returncode, 3, done.stderr)
+                done = self.batch(folder, out, 3)
                 self.assertIn(b"notes.txt", done.stderr)
                 self.assertEqual(out.read_text(), text)
 
     def interrupt_batch(self, signal_number):
-        """Stops a batch after its first line; returns folder, output and the exit status."""
+        """Stops a batch after its first line; returns folder, output, exit status and messages."""
         folder, out = self.make_scans([f"{i:02}.nii.gz" for i in range(12)]), self.folder / "out.jsonl"
         command = [TOMO, "report", "--batch", str(folder), "-o", str(out), *map(str, self.few)]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment()) as process:
@@ -341,22 +341,22 @@ class Outputs(CommandTest):
             while process.poll() is None and time.monotonic() < end and not (out.exists() and out.stat().st_size):
                 time.sleep(0.005)
             process.send_signal(signal_number)
-            process.communicate(timeout=SECONDS)
-        return folder, out, process.returncode
+            said = process.communicate(timeout=SECONDS)[1].decode(errors="replace")
+        return folder, out, process.returncode, said
 
     def check_resumed(self, folder, out, kept):
-        self.assertEqual(self.batch(folder, out).returncode, 0)
+        self.batch(folder, out, 0)
         self.assertTrue(out.read_bytes().startswith(kept))
         self.assertEqual([pathlib.Path(line["scan"]).name for line in lines_of(out)], sorted(os.listdir(folder)))
 
     def test_a_killed_batch_goes_on(self):
-        folder, out, _ = self.interrupt_batch(signal.SIGKILL)
+        folder, out, _, _ = self.interrupt_batch(signal.SIGKILL)
         text = out.read_bytes()
         self.check_resumed(folder, out, text[: text.rfind(b"\n") + 1])
 
     def test_a_cancelled_batch_holds_whole_lines_and_goes_on(self):
-        folder, out, status = self.interrupt_batch(signal.SIGINT)
-        self.assertIn(status, (0, 130))
+        folder, out, status, said = self.interrupt_batch(signal.SIGINT)
+        self.assertIn(status, (0, 130), said)
         self.assertTrue(lines_of(out))
         self.check_resumed(folder, out, out.read_bytes())
 
