@@ -12,6 +12,7 @@ set -euo pipefail
 build_packages=(build-essential cmake ninja-build pkg-config
     libdnnl-dev libgdcm-dev libnifti2-dev libcjson-dev libpcre2-dev libutf8proc-dev libzip-dev zlib1g-dev
     libpng-dev
+    wordnet-base # synonyms for METEOR
     libcmocka-dev) # the presets configure the tests too
 test_packages=(clang clang-format libclang-rt-14-dev lld python3)
 

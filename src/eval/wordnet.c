@@ -161,7 +161,7 @@ typedef struct forms {
 /* Keeps a form that the index has, once. */
 static void add_form(const tomo_wordnet *w, int pos, piece form, forms *found) {
     piece line;
-    if (form.size > LONGEST || found->count == FORMS) return;
+    if (form.size == 0 || form.size > LONGEST || found->count == FORMS) return;
     for (size_t i = 0; i < found->count; i++) {
         if (compare(found->items[i], form) == 0) return;
     }

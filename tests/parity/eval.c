@@ -197,25 +197,235 @@ static void run_stems(parity *p, const char *name, const char *path) {
     free(bytes);
 }
 
+/* ------------------------------------------------------------------------------ pairs.jsonl */
+
+typedef struct score_columns {
+    column bleu, rouge, meteor, alignment, leftovers;
+} score_columns;
+
+static bool is_near(double got, const cJSON *object, const char *key) {
+    const cJSON *want = tomo_json_get(object, key);
+    return cJSON_IsNumber(want) && fabs(got - want->valuedouble) <= SCORE_TOLERANCE;
+}
+
+static bool bleu_equal(tomo_points prediction, tomo_points reference, const cJSON *want) {
+    tomo_tokens a, b;
+    tomo_bleu got;
+    if (!tomo_tokens_bleu(shared.arena, prediction, &a) || !tomo_tokens_bleu(shared.arena, reference, &b) ||
+        !tomo_bleu_score(shared.arena, &a, &b, &got)) {
+        return false;
+    }
+    if (tomo_json_get(want, "error") != NULL) return !got.defined && got.score == 0;
+    return got.defined && is_near(got.score, want, "bleu") && is_near(got.precision, want, "precision") &&
+           is_near(got.brevity, want, "brevity_penalty") && is_near((double)a.count, want, "pred_len") &&
+           is_near((double)b.count, want, "ref_len");
+}
+
+static bool rouge_equal(tomo_points prediction, tomo_points reference, const cJSON *want) {
+    tomo_tokens a, b;
+    tomo_rouge got;
+    return tomo_tokens_rouge(shared.arena, prediction, &a) &&
+           tomo_tokens_rouge(shared.arena, reference, &b) && tomo_rouge_score(shared.arena, &a, &b, &got) &&
+           is_near(got.f, want, "f") && is_near(got.precision, want, "p") && is_near(got.recall, want, "r");
+}
+
+static bool meteor_equal(const tomo_meteor *got, const cJSON *want) {
+    return is_near(got->score, want, "score") && is_near(got->precision, want, "precision") &&
+           is_near(got->recall, want, "recall") && is_near(got->fmean, want, "fmean") &&
+           is_near(got->penalty, want, "penalty") && is_near((double)got->matches, want, "matches") &&
+           is_near((double)got->chunks, want, "chunks");
+}
+
+/* [[position in the prediction, position in the reference], ...] of one stage. */
+static bool stage_equal(const tomo_meteor *got, size_t count, tomo_meteor_stage stage, const cJSON *want) {
+    const cJSON *item = want->child;
+    for (size_t i = 0; i < count; i++) {
+        if (got->alignment[i].stage != stage) continue;
+        if (item == NULL || item->child->valuedouble != (double)i ||
+            item->child->next->valuedouble != (double)got->alignment[i].reference) {
+            return false;
+        }
+        item = item->next;
+    }
+    return item == NULL;
+}
+
+static bool next_is(const cJSON **item, tomo_points word) {
+    if (*item == NULL || !is_text(word, (*item)->valuestring)) return false;
+    *item = (*item)->next;
+    return true;
+}
+
+/* The stems that the synonym stage gets, on both sides. */
+static bool leftovers_equal(const tomo_meteor *got, size_t a, size_t b, const cJSON *want) {
+    const cJSON *left = tomo_json_get(want, "wordnet_stage_hyp")->child;
+    const cJSON *right = tomo_json_get(want, "wordnet_stage_ref")->child;
+    bool *taken = calloc(b + 1, sizeof *taken), good = taken != NULL;
+    for (size_t i = 0; i < a && good; i++) {
+        const tomo_meteor_match *m = &got->alignment[i];
+        bool earlier = m->stage == TOMO_METEOR_EXACT || m->stage == TOMO_METEOR_STEM;
+        if (earlier) taken[m->reference] = true;
+        good = earlier || next_is(&left, got->prediction_stems[i]);
+    }
+    for (size_t j = 0; j < b && good; j++) good = taken[j] || next_is(&right, got->reference_stems[j]);
+    free(taken);
+    return good && left == NULL && right == NULL;
+}
+
+static void check_meteor(int row, const char *utf8, tomo_points prediction, tomo_points reference,
+                         const cJSON *want, score_columns *c) {
+    tomo_tokens a, b;
+    tomo_meteor got;
+    bool good = tomo_tokens_words(shared.arena, shared.punkt, prediction, &a) &&
+                tomo_tokens_words(shared.arena, shared.punkt, reference, &b) &&
+                tomo_meteor_score(shared.arena, shared.synonyms, &a, &b, &got);
+    count_row(&c->meteor, row, good && meteor_equal(&got, want), utf8);
+    count_row(&c->alignment, row,
+              good && stage_equal(&got, a.count, TOMO_METEOR_EXACT, tomo_json_get(want, "exact")) &&
+                  stage_equal(&got, a.count, TOMO_METEOR_STEM, tomo_json_get(want, "stem")) &&
+                  stage_equal(&got, a.count, TOMO_METEOR_SYNONYM, tomo_json_get(want, "wordnet")),
+              utf8);
+    count_row(&c->leftovers, row, good && leftovers_equal(&got, a.count, b.count, want), utf8);
+}
+
+static void run_pairs(parity *p, const char *name, const char *path) {
+    cJSON *rows = read_lines(path);
+    score_columns c = {0};
+    const cJSON *row;
+    cJSON_ArrayForEach(row, rows) {
+        const char *utf8 = tomo_json_get(row, "pred")->valuestring;
+        int id = (int)tomo_json_get(row, "id")->valuedouble;
+        tomo_points prediction = text_of(row, "pred"), reference = text_of(row, "ref");
+        count_row(&c.bleu, id, bleu_equal(prediction, reference, tomo_json_get(row, "bleu")), utf8);
+        count_row(&c.rouge, id, rouge_equal(prediction, reference, tomo_json_get(row, "rouge1")), utf8);
+        if (shared.synonyms != NULL) {
+            check_meteor(id, utf8, prediction, reference, tomo_json_get(row, "meteor"), &c);
+        }
+        tomo_arena_reset(shared.arena);
+    }
+    end_column(p, name, "bleu", &c.bleu);
+    end_column(p, name, "rouge1", &c.rouge);
+    if (shared.synonyms == NULL) {
+        parity_skip(p, "pairs.jsonl/meteor", "%s", shared.wordnet_error.message);
+    } else {
+        end_column(p, name, "meteor", &c.meteor);
+        end_column(p, name, "alignment", &c.alignment);
+        end_column(p, name, "words before synonyms", &c.leftovers);
+    }
+    cJSON_Delete(rows);
+}
+
+/* ------------------------------------------------------------------------------ wordnet_synonyms.jsonl */
+
+typedef struct form_list {
+    const cJSON *want; /* the next one */
+    bool good;
+} form_list;
+
+static void see_form(void *user, const char *name, size_t size) {
+    form_list *f = user;
+    f->good = f->good && f->want != NULL && strlen(f->want->valuestring) == size &&
+              memcmp(f->want->valuestring, name, size) == 0;
+    if (f->good) f->want = f->want->next;
+}
+
+static bool forms_equal(const char *word, const cJSON *morphy) {
+    for (int pos = 0; pos < TOMO_WORDNET_POS_COUNT; pos++) {
+        const char key[2] = {TOMO_WORDNET_POS_LETTERS[pos], '\0'};
+        const cJSON *list = tomo_json_get(morphy, key);
+        form_list f = {list != NULL ? list->child : NULL, true};
+        tomo_wordnet_forms(shared.wordnet, pos, word, strlen(word), see_form, &f);
+        if (!f.good || f.want != NULL) return false;
+    }
+    return true;
+}
+
+/* The set, in which the word itself stands too. */
+static bool synonyms_equal(tomo_points word, const cJSON *want) {
+    tomo_synonym_list got;
+    if (!tomo_synonyms_of(shared.synonyms, word, &got)) return false;
+    if ((int)got.count + 1 != cJSON_GetArraySize(want)) return false;
+    const cJSON *item;
+    cJSON_ArrayForEach(item, want) {
+        tomo_points name = points(item->valuestring);
+        bool found = tomo_points_equal(name, word);
+        for (size_t i = 0; i < got.count; i++) found = found || tomo_points_equal(name, got.items[i]);
+        if (!found) return false;
+    }
+    return true;
+}
+
+static void run_wordnet(parity *p, const char *name, const char *path) {
+    if (shared.wordnet == NULL) {
+        parity_skip(p, name, "%s", shared.wordnet_error.message);
+        return;
+    }
+    cJSON *rows = read_lines(path);
+    column synonyms = {0}, forms = {0};
+    int i = 0;
+    const cJSON *row;
+    cJSON_ArrayForEach(row, rows) {
+        const char *word = tomo_json_get(row, "word")->valuestring;
+        count_row(&synonyms, i, synonyms_equal(points(word), tomo_json_get(row, "synonyms")), word);
+        count_row(&forms, i++, forms_equal(word, tomo_json_get(row, "morphy")), word);
+        tomo_arena_reset(shared.arena);
+    }
+    end_column(p, name, "synonyms", &synonyms);
+    end_column(p, name, "base forms", &forms);
+    cJSON_Delete(rows);
+}
+
 /* ------------------------------------------------------------------------------ the walk */
 
+/* Files of other parts of the benchmark, with what reads them. */
+static const char *const others[][2] = {
+    {"bertscore.jsonl", "BERTScore is not supported yet"},
+    {"dataset_items.jsonl", "the data sets of training, not a score"},
+    {"meteor_newer_nltk.jsonl", "what a later nltk answers; 3.9.1 is the definition"},
+    {"text_rule.jsonl", "how the data set was prepared, not a score"},
+};
+
+static void skip_file(parity *p, const char *name) {
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        if (strcmp(name, others[i][0]) == 0) {
+            parity_skip(p, name, "%s", others[i][1]);
+            return;
+        }
+    }
+    parity_skip(p, name, "no score of this kind is known");
+}
+
 static void run_file(parity *p, const char *name, const char *path) {
-    if (strcmp(name, "pairs_tokens.jsonl") == 0) {
+    if (strcmp(name, "pairs.jsonl") == 0) {
+        run_pairs(p, name, path);
+    } else if (strcmp(name, "pairs_tokens.jsonl") == 0) {
         run_tokens(p, name, path);
+    } else if (strcmp(name, "wordnet_synonyms.jsonl") == 0) {
+        run_wordnet(p, name, path);
     } else if (strncmp(name, "stems", 5) == 0) {
         run_stems(p, name, path);
     } else {
-        parity_skip(p, name, "not supported yet");
+        skip_file(p, name);
     }
+}
+
+static bool open_bench(void) {
+    shared.arena = tomo_arena_create(0);
+    if (shared.arena == NULL || tomo_punkt_create(&shared.punkt, NULL) != TOMO_OK) return false;
+    if (tomo_wordnet_open(TOMO_WORDNET_FOLDER, &shared.wordnet, &shared.wordnet_error) != TOMO_OK)
+        return true;
+    shared.synonyms = tomo_synonyms_create(shared.wordnet);
+    return shared.synonyms != NULL;
 }
 
 int main(void) {
     parity p;
     parity_begin(&p, "metrics");
-    shared.arena = tomo_arena_create(0);
-    if (shared.arena == NULL || tomo_punkt_create(&shared.punkt, NULL) != TOMO_OK) return 1;
-    parity_each_file(&p, "", "l", run_file);
+    if (!open_bench()) return 1;
+    parity_each_file(&p, "", ".jsonl", run_file);
     parity_each_file(&p, "", ".tsv", run_file);
+    tomo_synonyms_free(shared.synonyms);
+    tomo_wordnet_free(shared.wordnet);
     tomo_punkt_free(shared.punkt);
     tomo_arena_free(shared.arena);
     return parity_end(&p);
