@@ -68,6 +68,9 @@ static _Noreturn void run_child(int fd, unsigned char *shared, size_t most) {
     (void)setrlimit(RLIMIT_CORE, &no_core);
     int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (nowhere < 0 || dup2(nowhere, STDOUT_FILENO) < 0 || dup2(nowhere, STDERR_FILENO) < 0) _exit(1);
+    /* Only the socket stays open: a file or lock of the program must not outlive it in here. */
+    fd = dup2(fd, STDERR_FILENO + 1);
+    if (fd < 0 || close_range((unsigned)fd + 1, ~0u, 0) != 0) _exit(1);
     request r;
     while (receive_all(fd, &r, sizeof r)) {
         verdict v = {0};

@@ -188,6 +188,10 @@ static tomo_status read_bytes(tomo_reader *reader, const unsigned char *bytes, s
         *list = cJSON_CreateArray(); /* the other formats have no series */
         return *list == NULL ? tomo_fail_memory(err, reader->name, 64) : TOMO_OK;
     }
+    if (reader->options.series != NULL) {
+        return tomo_fail(err, TOMO_E_USAGE, "%s: has no DICOM series; a series can be named for DICOM only",
+                         reader->name);
+    }
     if (f == FORMAT_NPY) return tomo_npy_read(reader, bytes, size, err);
     if (f == FORMAT_NRRD) return tomo_nrrd_read(reader, bytes, size, err);
     return tomo_nifti_read(reader, bytes, size, err);
