@@ -395,6 +395,7 @@ static void arrange(float *out, const float *x, int64_t k) {
             for (int j = 0; j < J; j++) {                                                                    \
                 vu words;                                                                                    \
                 memcpy(&words, w + (first + j) * w_stride + i, sizeof words);                                \
+                __builtin_prefetch(w + (first + J + j) * w_stride + i);                                      \
                 vf low = (vf)(words << 16), high = (vf)(words & 0xffff0000u);                                \
                 for (int r = 0; r < R; r++) {                                                                \
                     even[r][j] += load(x + r * x_stride + i) * low;                                          \
