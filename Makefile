@@ -59,10 +59,10 @@ check-asan: deps-test
 	$(call configure_and_build,asan)
 	scripts/ctest.sh asan -j $(JOBS)
 
-# The unit tests are those that share work between threads; the parity tests repeat it with other numbers.
+# Unit and parity tests; those of the command start other processes, which the sanitizer does not follow.
 check-tsan: deps-test
 	$(call configure_and_build,tsan)
-	scripts/ctest.sh tsan -L unit -j $(JOBS)
+	scripts/ctest.sh tsan -L "unit|parity" -j $(JOBS)
 
 check-fuzz: deps-test
 	$(call configure_and_build,fuzz)

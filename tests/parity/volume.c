@@ -199,7 +199,7 @@ static bool accepts_instead(const input *in, const char *status) {
 /* Time and memory that the entry allows. Sanitizers multiply both, so they are checked without only. */
 static bool check_limits(input *in, double seconds) {
     const cJSON *limits = tomo_json_get(in->entry, "limits");
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef TOMO_SANITIZED
     (void)limits;
     (void)seconds;
 #else
