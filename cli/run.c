@@ -38,6 +38,10 @@ static const option model_options[] = {
     {"merge-adapter", 0, OPTION_FLAG, NULL,
      "add the LoRA adapter to the weights, which costs memory, instead of applying it beside them",
      AT(merge_adapter), 0, 0},
+    {"precision", 0, OPTION_WORD, "f32|bf16|int8|fast",
+     "how products are computed; default f32, which equals the reference; fast: the best float type of this "
+     "CPU; int8: whole numbers in the encoder",
+     AT(precision), 0, 0},
 };
 
 static const option scan_options[] = {
@@ -170,7 +174,10 @@ int run_open_model(run *r, const char *folder) {
         terminal_error("no model; name its directory by --model DIR or in TOMO_MODEL");
         return EXIT_USAGE;
     }
-    tomo_model_options options = {r->options->chat_format, r->options->merge_adapter};
+    static const char *const precisions[] = {NULL, "bf16", "int8", "fast"};
+    tomo_model_options options = {.chat_format = r->options->chat_format,
+                                  .merge_adapter = r->options->merge_adapter,
+                                  .precision = precisions[r->options->precision]};
     double start = terminal_clock();
     tomo_error error = {0};
     code = run_step(r, tomo_model_open(r->context, r->model_folder, &options, &r->model, &error), &error);

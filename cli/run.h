@@ -12,6 +12,7 @@
 typedef struct run_options {
     const char *model, *chat_format;
     bool merge_adapter;
+    int precision; /* 0: f32 */
     int kernels; /* 0: the best */
     bool json, quiet;
     int64_t threads;

@@ -182,6 +182,10 @@ typedef struct tomo_model tomo_model;
 typedef struct tomo_model_options {
     const char *chat_format; /* use this format instead of recognising the model's template */
     bool merge_adapter; /* add the LoRA adapter to the weights (costs memory) instead of applying it beside */
+    /* How products are computed: "f32" (default) equals the reference libraries and leaves weights mapped.
+     * The others pack weights at opening and are faster and less exact: "bf16" (CPUs with AVX512_BF16),
+     * "fast": the best float type of the CPU, "int8": as fast, with whole numbers in the encoder. */
+    const char *precision;
 } tomo_model_options;
 
 TOMO_API tomo_status tomo_model_open(tomo_context *context, const char *folder,

@@ -3,6 +3,7 @@
 #include "base/size.h"
 #include "language/lora.h"
 #include "weights/bind.h"
+#include "weights/pack.h"
 
 #include <assert.h>
 #include <math.h>
@@ -23,6 +24,7 @@ struct tomo_decoder {
     tomo_linear head;      /* H -> V; the embedding again where tied */
     float *frequencies;    /* [head_dim / 2] */
     int64_t bytes, parameters;
+    tomo_packs packs;
     tomo_decoder_layer layers[TOMO_DECODER_LAYERS];
 };
 
@@ -115,8 +117,23 @@ tomo_status tomo_decoder_open(const char *folder, const char *adapter, bool merg
     return TOMO_OK;
 }
 
+tomo_status tomo_decoder_pack(tomo_decoder *d, tomo_pool *pool, const tomo_kernels *kernels,
+                              tomo_packing packing, tomo_error *err) {
+    tomo_status status = TOMO_OK;
+    for (int64_t i = 0; i < d->config.layers; i++) {
+        tomo_decoder_layer *l = &d->layers[i];
+        tomo_linear *layers[] = {&l->query, &l->key, &l->value, &l->out, &l->gate, &l->up, &l->down};
+        for (size_t k = 0; k < sizeof layers / sizeof layers[0] && status == TOMO_OK; k++) {
+            status = tomo_packs_add(&d->packs, pool, kernels, d->checkpoint, layers[k], packing, err);
+        }
+    }
+    if (status != TOMO_OK) return status;
+    return tomo_packs_add(&d->packs, pool, kernels, d->checkpoint, &d->head, packing, err);
+}
+
 void tomo_decoder_free(tomo_decoder *decoder) {
     if (decoder == NULL) return;
+    tomo_packs_free(&decoder->packs);
     tomo_lora_free(decoder->lora);
     tomo_checkpoint_free(decoder->checkpoint);
     tomo_arena_free(decoder->arena);
@@ -128,7 +145,7 @@ const tomo_decoder_config *tomo_decoder_get_config(const tomo_decoder *decoder) 
 }
 
 void tomo_decoder_weight_size(const tomo_decoder *decoder, int64_t *bytes, int64_t *parameters) {
-    *bytes = decoder->bytes;
+    *bytes = decoder->bytes - decoder->packs.saved;
     *parameters = decoder->parameters;
 }
 

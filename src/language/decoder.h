@@ -6,6 +6,7 @@
 
 #include "language/config.h"
 #include "tensor/ops.h"
+#include "tensor/packed.h"
 #include "weights/bind.h"
 
 typedef struct tomo_decoder tomo_decoder;
@@ -15,9 +16,12 @@ typedef struct tomo_decoder tomo_decoder;
  */
 tomo_status tomo_decoder_open(const char *folder, const char *adapter, bool merge, tomo_decoder **decoder,
                               tomo_error *err);
+/* Brings the linear layers into a faster form (packed.h); once, before the decoder is used. */
+tomo_status tomo_decoder_pack(tomo_decoder *decoder, tomo_pool *pool, const tomo_kernels *kernels,
+                              tomo_packing packing, tomo_error *err);
 void tomo_decoder_free(tomo_decoder *decoder);
 const tomo_decoder_config *tomo_decoder_get_config(const tomo_decoder *decoder);
-/* Bytes of the weights that a pass reads, as stored, and their number. */
+/* Bytes of the weights that a pass reads, in the form that it reads, and their number. */
 void tomo_decoder_weight_size(const tomo_decoder *decoder, int64_t *bytes, int64_t *parameters);
 
 /* What a checkpoint of this configuration holds, for making one. */

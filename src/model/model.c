@@ -101,6 +101,47 @@ static tomo_status open_parts(tomo_model *m, const char *config_path, const tomo
     return TOMO_OK;
 }
 
+/* ------------------------------------------------------------------------- precision */
+
+/* What "precision" means on this machine; packed false: float32, nothing is packed. */
+typedef struct precision {
+    bool packed;
+    tomo_packing encoder, language;
+    bool language_packed;
+} precision;
+
+static tomo_status choose_precision(const tomo_kernels *kernels, const char *name, precision *p,
+                                    tomo_error *err) {
+    bool bf16 = tomo_packing_is_native(kernels, TOMO_PACK_BF16);
+    *p = (precision){false, TOMO_PACK_BF16, TOMO_PACK_BF16, bf16};
+    if (name == NULL || strcmp(name, "f32") == 0) return TOMO_OK;
+    if (strcmp(name, "bf16") == 0 && !bf16) {
+        return tomo_fail(err, TOMO_E_USAGE,
+                         "precision bf16: this CPU has no AVX512_BF16; f32, int8 or fast are wanted");
+    }
+    if (strcmp(name, "int8") == 0) {
+        p->packed = true;
+        p->encoder = TOMO_PACK_INT8;
+        return TOMO_OK;
+    }
+    if (strcmp(name, "bf16") != 0 && strcmp(name, "fast") != 0) {
+        return tomo_fail(err, TOMO_E_USAGE, "precision \"%.60s\" is not known; f32, bf16, int8 or fast",
+                         name);
+    }
+    p->packed = bf16;
+    return TOMO_OK;
+}
+
+static tomo_status pack(tomo_model *m, const char *name, tomo_error *err) {
+    const tomo_kernels *kernels = m->context->kernels;
+    precision p;
+    tomo_status status = choose_precision(kernels, name, &p, err);
+    if (status != TOMO_OK || !p.packed) return status;
+    if (m->reads_scans) status = tomo_encoder_pack(m->encoder, m->context->pool, kernels, p.encoder, err);
+    if (status != TOMO_OK || !p.language_packed) return status;
+    return tomo_decoder_pack(m->decoder, m->context->pool, kernels, p.language, err);
+}
+
 /* A model directory and a language model's own both have a config.json; its model_type tells. */
 static tomo_status is_model_directory(const char *path, bool *is, tomo_error *err) {
     cJSON *root = NULL;
@@ -135,6 +176,7 @@ tomo_status tomo_model_open(tomo_context *context, const char *folder, const tom
         status = open_language(m, folder, NULL, options, err);
     }
     free(path);
+    if (status == TOMO_OK) status = pack(m, options->precision, err);
     if (status != TOMO_OK) {
         tomo_model_free(m);
         return status;

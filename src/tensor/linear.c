@@ -1,6 +1,7 @@
 /* linear.c - the linear layer, with its LoRA update where an adapter is present. */
 #include "tensor/gemm.h"
 #include "tensor/ops.h"
+#include "tensor/packed.h"
 #include "tensor/tape.h"
 
 #include <assert.h>
@@ -61,8 +62,12 @@ static void forward(tomo_exec *exec, const tomo_tensor *x, const tomo_linear *la
                     tomo_tensor *y, float **hidden) {
     int64_t rows = tomo_tensor_rows(x), in = tomo_tensor_width(x), out = layer->weight.shape[0];
     bool adapted = layer->lora_a.data != NULL;
-    tomo_gemm(exec, tomo_tensor_f32(y), out, tomo_tensor_f32(x), in, rows, &layer->weight, false,
-              adapted ? (tomo_epilogue){0} : epilogue);
+    tomo_epilogue own = adapted ? (tomo_epilogue){0} : epilogue;
+    if (layer->packed != NULL && exec->tape == NULL) {
+        tomo_packed_product(exec, tomo_tensor_f32(y), out, tomo_tensor_f32(x), rows, layer->packed, own);
+    } else {
+        tomo_gemm(exec, tomo_tensor_f32(y), out, tomo_tensor_f32(x), in, rows, &layer->weight, false, own);
+    }
     if (!adapted) return;
     *hidden = adapter_hidden(exec, x, layer);
     if (*hidden == NULL) return;

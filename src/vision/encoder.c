@@ -1,6 +1,7 @@
 #include "vision/encoder.h"
 
 #include "base/file.h"
+#include "weights/pack.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 struct tomo_encoder {
     tomo_checkpoint *checkpoint;
     tomo_arena *arena;
+    tomo_packs packs;
     tomo_vit vit;
     int64_t bytes, parameters;
 };
@@ -85,8 +87,24 @@ tomo_status tomo_encoder_open(const char *folder, tomo_encoder **encoder, tomo_e
     return tomo_encoder_open_weights(folder, folder, encoder, err);
 }
 
+tomo_status tomo_encoder_pack(tomo_encoder *e, tomo_pool *pool, const tomo_kernels *kernels,
+                              tomo_packing packing, tomo_error *err) {
+    tomo_status status = TOMO_OK;
+    if (tomo_packing_is_native(kernels, TOMO_PACK_BF16))
+        status = tomo_packs_add(&e->packs, pool, kernels, e->checkpoint, &e->vit.patch, TOMO_PACK_BF16, err);
+    for (int64_t i = 0; i < e->vit.depth; i++) {
+        tomo_vit_layer *l = &e->vit.layers[i];
+        tomo_linear *layers[] = {&l->qkv, &l->query, &l->key, &l->value, &l->out, &l->fc1, &l->fc2};
+        for (size_t k = 0; k < sizeof layers / sizeof layers[0] && status == TOMO_OK; k++) {
+            status = tomo_packs_add(&e->packs, pool, kernels, e->checkpoint, layers[k], packing, err);
+        }
+    }
+    return status;
+}
+
 void tomo_encoder_free(tomo_encoder *encoder) {
     if (encoder == NULL) return;
+    tomo_packs_free(&encoder->packs);
     tomo_checkpoint_free(encoder->checkpoint);
     tomo_arena_free(encoder->arena);
     free(encoder);
@@ -97,6 +115,6 @@ const tomo_vit *tomo_encoder_vit(const tomo_encoder *encoder) {
 }
 
 void tomo_encoder_weight_size(const tomo_encoder *encoder, int64_t *bytes, int64_t *parameters) {
-    *bytes = encoder->bytes;
+    *bytes = encoder->bytes - encoder->packs.saved;
     *parameters = encoder->parameters;
 }

@@ -2,6 +2,7 @@
 #ifndef TOMO_VISION_ENCODER_H
 #define TOMO_VISION_ENCODER_H
 
+#include "tensor/packed.h"
 #include "vision/vit.h"
 
 typedef struct tomo_encoder tomo_encoder;
@@ -12,6 +13,10 @@ tomo_status tomo_encoder_open(const char *folder, tomo_encoder **encoder, tomo_e
 /* The same with the weights of another file than the folder's own. */
 tomo_status tomo_encoder_open_weights(const char *folder, const char *weights, tomo_encoder **encoder,
                                       tomo_error *err);
+/* Brings the linear layers into a faster form (packed.h); once, before the encoder is used. With INT8 the
+ * patch embedding, which reads pixels, is left at the best float type. */
+tomo_status tomo_encoder_pack(tomo_encoder *encoder, tomo_pool *pool, const tomo_kernels *kernels,
+                              tomo_packing packing, tomo_error *err);
 void tomo_encoder_free(tomo_encoder *encoder);
 
 /* The network, for sizes, pixel statistics and tomo_vit_forward. */

@@ -1,4 +1,5 @@
 /* select.c - which kernel table this CPU runs. */
+#include "tensor/cpu/packed_kernels.h"
 #include "tensor/cpu/tables.h"
 
 #include <string.h>
@@ -74,5 +75,29 @@ size_t tomo_kernels_runnable(const tomo_kernels **list, size_t room) {
     for (size_t i = 0; i < TABLES && count < room; i++) {
         if (can_run(tables[i])) list[count++] = tables[i];
     }
+    return count;
+}
+
+/* -------------------------------------------------------------------- packed products */
+
+const tomo_packed_kernels *tomo_packed_select(const tomo_kernels *kernels) {
+#if defined(__x86_64__)
+    tomo_cpu_features f = tomo_cpu_detect();
+    if (kernels == &tomo_kernels_avx512 && f.avx512_bf16 && f.avx512_vnni) return &tomo_packed_avx512;
+    if (kernels != &tomo_kernels_generic && f.avx2) return &tomo_packed_avx2;
+#else
+    (void)kernels;
+#endif
+    return &tomo_packed_generic;
+}
+
+size_t tomo_packed_runnable(const tomo_packed_kernels **list, size_t room) {
+    size_t count = 0;
+    if (count < room) list[count++] = &tomo_packed_generic;
+#if defined(__x86_64__)
+    tomo_cpu_features f = tomo_cpu_detect();
+    if (count < room && f.avx2) list[count++] = &tomo_packed_avx2;
+    if (count < room && f.avx512_bf16 && f.avx512_vnni) list[count++] = &tomo_packed_avx512;
+#endif
     return count;
 }

@@ -1,0 +1,125 @@
+/* packed_avx2.c - INT8 products with packed weights for AVX2; BF16 has no instruction there. */
+#include "tensor/cpu/packed_kernels.h"
+#include "tensor/packed.h"
+
+#include <immintrin.h>
+#include <string.h>
+
+static float largest_of(const float *x, int64_t k) {
+    const __m256 no_sign = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
+    __m256 most = _mm256_setzero_ps();
+    int64_t i = 0;
+    for (; i + 8 <= k; i += 8) most = _mm256_max_ps(most, _mm256_and_ps(_mm256_loadu_ps(x + i), no_sign));
+    float lanes[8], largest = 0;
+    _mm256_storeu_ps(lanes, most);
+    for (int j = 0; j < 8; j++) largest = lanes[j] > largest ? lanes[j] : largest;
+    for (; i < k; i++) {
+        float a = x[i] < 0 ? -x[i] : x[i];
+        largest = a > largest ? a : largest;
+    }
+    return largest;
+}
+
+static void prepare_int8(void *out, const float *x, int64_t k, int64_t steps, tomo_row_scale *scale) {
+    int8_t *y = out;
+    float largest = largest_of(x, k), inverse = largest > 0 ? 127.0f / largest : 0;
+    __m256 factor = _mm256_set1_ps(inverse);
+    int32_t sum = 0, lanes[8];
+    int64_t i = 0;
+    for (; i + 8 <= k; i += 8) {
+        __m256i q = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + i), factor));
+        _mm256_storeu_si256((__m256i *)(void *)lanes, q);
+        for (int j = 0; j < 8; j++) {
+            y[i + j] = (int8_t)lanes[j];
+            sum += lanes[j];
+        }
+    }
+    for (; i < k; i++) {
+        /* The conversion instruction, so that ends of rows are rounded as their middles are. */
+        int q = _mm_cvtss_si32(_mm_set_ss(x[i] * inverse));
+        y[i] = (int8_t)q;
+        sum += q;
+    }
+    for (; i < steps * 4; i++) y[i] = 0;
+    *scale = (tomo_row_scale){largest / 127.0f, TOMO_INT8_ZERO * sum};
+}
+
+/* Four products of bytes to one sum of 32 bits. Pairs are added in 16 bits: 2 * 127 * 127 fits. */
+static inline __m256i add_products(__m256i sum, __m256i w, __m256i x) {
+    __m256i pairs = _mm256_maddubs_epi16(w, x);
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
+static inline void store_scaled(float *out, __m256i sum, tomo_row_scale x_scale, const float *w_scale) {
+    __m256 value = _mm256_cvtepi32_ps(_mm256_sub_epi32(sum, _mm256_set1_epi32(x_scale.shift)));
+    __m256 scale = _mm256_mul_ps(_mm256_set1_ps(x_scale.scale), _mm256_loadu_ps(w_scale));
+    _mm256_storeu_ps(out, _mm256_mul_ps(value, scale));
+}
+
+/* 16 outputs (half a panel) for R rows: 2 R sums and two vectors of weights fit 16 registers. */
+#define INT8_TILE(R)                                                                                         \
+    static void int8_##R(float *out, int64_t out_stride, const char *x, int64_t x_stride,                    \
+                         const tomo_row_scale *x_scale, const char *panel, const float *w_scale,             \
+                         int64_t steps) {                                                                    \
+        __m256i sum[R][2];                                                                                   \
+        _Pragma("GCC unroll 4") for (int r = 0; r < R; r++) {                                                \
+            sum[r][0] = sum[r][1] = _mm256_setzero_si256();                                                  \
+        }                                                                                                    \
+        for (int64_t i = 0; i < steps; i++) {                                                                \
+            __m256i w0 = _mm256_loadu_si256((const __m256i *)(const void *)(panel + i * 128));               \
+            __m256i w1 = _mm256_loadu_si256((const __m256i *)(const void *)(panel + i * 128 + 32));          \
+            _Pragma("GCC unroll 4") for (int r = 0; r < R; r++) {                                            \
+                int32_t four;                                                                                \
+                memcpy(&four, x + r * x_stride + i * 4, sizeof four);                                        \
+                __m256i a = _mm256_set1_epi32(four);                                                         \
+                sum[r][0] = add_products(sum[r][0], w0, a);                                                  \
+                sum[r][1] = add_products(sum[r][1], w1, a);                                                  \
+            }                                                                                                \
+        }                                                                                                    \
+        _Pragma("GCC unroll 4") for (int r = 0; r < R; r++) {                                                \
+            store_scaled(out + r * out_stride, sum[r][0], x_scale[r], w_scale);                              \
+            store_scaled(out + r * out_stride + 8, sum[r][1], x_scale[r], w_scale + 8);                      \
+        }                                                                                                    \
+    }
+
+INT8_TILE(1)
+INT8_TILE(2)
+INT8_TILE(4)
+
+static void tile_int8(float *out, int64_t out_stride, const void *x, int64_t x_stride,
+                      const tomo_row_scale *x_scale, int rows, const void *panel, const float *w_scale,
+                      int64_t steps) {
+    for (int half = 0; half < TOMO_PANEL; half += 16) {
+        const char *w = (const char *)panel + half * 4;
+        for (int r = 0; r < rows;) {
+            float *y = out + r * out_stride + half;
+            const char *row = (const char *)x + r * x_stride;
+            int left = rows - r;
+            if (left >= 4) {
+                int8_4(y, out_stride, row, x_stride, x_scale + r, w, w_scale + half, steps);
+            } else if (left >= 2) {
+                int8_2(y, out_stride, row, x_stride, x_scale + r, w, w_scale + half, steps);
+            } else {
+                int8_1(y, out_stride, row, x_stride, x_scale + r, w, w_scale + half, steps);
+            }
+            r += left >= 4 ? 4 : left >= 2 ? 2 : 1;
+        }
+    }
+}
+
+/* The reference, so that a forced BF16 gives the same answer on a CPU that has no instruction for it. */
+static void prepare_bf16(void *out, const float *x, int64_t k, int64_t steps, tomo_row_scale *scale) {
+    tomo_packed_generic.bf16.prepare(out, x, k, steps, scale);
+}
+static void tile_bf16(float *out, int64_t out_stride, const void *x, int64_t x_stride,
+                      const tomo_row_scale *x_scale, int rows, const void *panel, const float *w_scale,
+                      int64_t steps) {
+    tomo_packed_generic.bf16.tile(out, out_stride, x, x_stride, x_scale, rows, panel, w_scale, steps);
+}
+
+const tomo_packed_kernels tomo_packed_avx2 = {
+    .name = "avx2",
+    .native_bf16 = false,
+    .bf16 = {"generic", 2, sizeof(uint16_t), prepare_bf16, tile_bf16},
+    .int8 = {"avx2", 4, sizeof(int8_t), prepare_int8, tile_int8},
+};

@@ -1,0 +1,187 @@
+/* packed_avx512.c - products with packed weights for AVX512_BF16 and AVX512_VNNI. */
+#include "tensor/cpu/packed_kernels.h"
+#include "tensor/packed.h"
+
+#include <immintrin.h>
+#include <string.h>
+
+/* ------------------------------------------------------------------------------- BF16 */
+
+static void prepare_bf16(void *out, const float *x, int64_t k, int64_t steps, tomo_row_scale *scale) {
+    (void)scale;
+    uint16_t *y = out;
+    int64_t i = 0;
+    for (; i + 32 <= k; i += 32) {
+        __m512bh pair = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(x + i + 16), _mm512_loadu_ps(x + i));
+        memcpy(y + i, &pair, sizeof pair);
+    }
+    for (; i < k; i++) y[i] = tomo_float_to_bf16(x[i]);
+    for (; i < steps * 2; i++) y[i] = 0;
+}
+
+/* Two vectors of 16 outputs for each of R rows; a pair of x is broadcast from memory by the product itself.
+ */
+#define BF16_TILE(R)                                                                                         \
+    static void bf16_##R(float *out, int64_t out_stride, const char *x, int64_t x_stride, const char *panel, \
+                         int64_t steps) {                                                                    \
+        __m512 sum[R][2];                                                                                    \
+        _Pragma("GCC unroll 12") for (int r = 0; r < R; r++) {                                               \
+            sum[r][0] = sum[r][1] = _mm512_setzero_ps();                                                     \
+        }                                                                                                    \
+        for (int64_t i = 0; i < steps; i++) {                                                                \
+            __m512bh w0 = (__m512bh)_mm512_loadu_si512(panel + i * 128);                                     \
+            __m512bh w1 = (__m512bh)_mm512_loadu_si512(panel + i * 128 + 64);                                \
+            _mm_prefetch(panel + i * 128 + AHEAD, _MM_HINT_T0);                                              \
+            _mm_prefetch(panel + i * 128 + AHEAD + 64, _MM_HINT_T0);                                         \
+            _Pragma("GCC unroll 12") for (int r = 0; r < R; r++) {                                           \
+                int32_t pair;                                                                                \
+                memcpy(&pair, x + r * x_stride + i * 4, sizeof pair);                                        \
+                __m512bh a = (__m512bh)_mm512_set1_epi32(pair);                                              \
+                sum[r][0] = _mm512_dpbf16_ps(sum[r][0], w0, a);                                              \
+                sum[r][1] = _mm512_dpbf16_ps(sum[r][1], w1, a);                                              \
+            }                                                                                                \
+        }                                                                                                    \
+        _Pragma("GCC unroll 12") for (int r = 0; r < R; r++) {                                               \
+            _mm512_storeu_ps(out + r * out_stride, sum[r][0]);                                               \
+            _mm512_storeu_ps(out + r * out_stride + 16, sum[r][1]);                                          \
+        }                                                                                                    \
+    }
+
+/* Bytes that a panel is fetched ahead; measured (SPEED.md). */
+#define AHEAD 1024
+
+BF16_TILE(1)
+BF16_TILE(2)
+BF16_TILE(3)
+BF16_TILE(4)
+BF16_TILE(6)
+BF16_TILE(8)
+BF16_TILE(12)
+
+typedef void (*bf16_fn)(float *, int64_t, const char *, int64_t, const char *, int64_t);
+
+static void tile_bf16(float *out, int64_t out_stride, const void *x, int64_t x_stride,
+                      const tomo_row_scale *x_scale, int rows, const void *panel, const float *w_scale,
+                      int64_t steps) {
+    (void)x_scale;
+    (void)w_scale;
+    static const struct {
+        int rows;
+        bf16_fn run;
+    } sizes[] = {{12, bf16_12}, {8, bf16_8}, {6, bf16_6}, {4, bf16_4}, {3, bf16_3}, {2, bf16_2}, {1, bf16_1}};
+    int r = 0;
+    for (size_t s = 0; r < rows;) {
+        if (rows - r < sizes[s].rows) {
+            s++;
+            continue;
+        }
+        sizes[s].run(out + r * out_stride, out_stride, (const char *)x + r * x_stride, x_stride, panel,
+                     steps);
+        r += sizes[s].rows;
+    }
+}
+
+/* ------------------------------------------------------------------------------- INT8 */
+
+static float largest_of(const float *x, int64_t k) {
+    __m512 most = _mm512_setzero_ps();
+    int64_t i = 0;
+    for (; i + 16 <= k; i += 16) most = _mm512_max_ps(most, _mm512_abs_ps(_mm512_loadu_ps(x + i)));
+    if (i < k) {
+        __mmask16 mask = (__mmask16)((1u << (k - i)) - 1);
+        most = _mm512_max_ps(most, _mm512_abs_ps(_mm512_maskz_loadu_ps(mask, x + i)));
+    }
+    return _mm512_reduce_max_ps(most);
+}
+
+static void prepare_int8(void *out, const float *x, int64_t k, int64_t steps, tomo_row_scale *scale) {
+    int8_t *y = out;
+    float largest = largest_of(x, k);
+    __m512 inverse = _mm512_set1_ps(largest > 0 ? 127.0f / largest : 0);
+    __m512i sum = _mm512_setzero_si512();
+    for (int64_t i = 0; i < steps * 4; i += 16) {
+        int64_t left = k - i < 16 ? k - i : 16, room = steps * 4 - i < 16 ? steps * 4 - i : 16;
+        __mmask16 mask = left > 0 ? (__mmask16)((1u << left) - 1) : 0;
+        __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x + i), inverse));
+        sum = _mm512_add_epi32(sum, q);
+        _mm512_mask_cvtepi32_storeu_epi8(y + i, (__mmask16)((1u << room) - 1), q);
+    }
+    *scale = (tomo_row_scale){largest / 127.0f, TOMO_INT8_ZERO * _mm512_reduce_add_epi32(sum)};
+}
+
+static inline __m512 scaled(__m512i sum, tomo_row_scale x_scale, __m512 w_scale) {
+    __m512 value = _mm512_cvtepi32_ps(_mm512_sub_epi32(sum, _mm512_set1_epi32(x_scale.shift)));
+    return _mm512_mul_ps(value, _mm512_mul_ps(_mm512_set1_ps(x_scale.scale), w_scale));
+}
+
+/* sum += four products of unsigned w and signed x. Written out because gcc 12 copies every sum to the stack
+ * and back around its intrinsic, which halves the speed. */
+static inline __m512i add_products(__m512i sum, __m512i w, __m512i x) {
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
+    return sum;
+}
+
+#define INT8_TILE(R)                                                                                         \
+    static void int8_##R(float *out, int64_t out_stride, const char *x, int64_t x_stride,                    \
+                         const tomo_row_scale *x_scale, const char *panel, const float *w_scale,             \
+                         int64_t steps) {                                                                    \
+        __m512i sum[R][2];                                                                                   \
+        _Pragma("GCC unroll 12") for (int r = 0; r < R; r++) {                                               \
+            sum[r][0] = sum[r][1] = _mm512_setzero_si512();                                                  \
+        }                                                                                                    \
+        for (int64_t i = 0; i < steps; i++) {                                                                \
+            __m512i w0 = _mm512_loadu_si512(panel + i * 128);                                                \
+            __m512i w1 = _mm512_loadu_si512(panel + i * 128 + 64);                                           \
+            _mm_prefetch(panel + i * 128 + AHEAD, _MM_HINT_T0);                                              \
+            _mm_prefetch(panel + i * 128 + AHEAD + 64, _MM_HINT_T0);                                         \
+            _Pragma("GCC unroll 12") for (int r = 0; r < R; r++) {                                           \
+                int32_t four;                                                                                \
+                memcpy(&four, x + r * x_stride + i * 4, sizeof four);                                        \
+                __m512i a = _mm512_set1_epi32(four);                                                         \
+                sum[r][0] = add_products(sum[r][0], w0, a);                                                  \
+                sum[r][1] = add_products(sum[r][1], w1, a);                                                  \
+            }                                                                                                \
+        }                                                                                                    \
+        __m512 s0 = _mm512_loadu_ps(w_scale), s1 = _mm512_loadu_ps(w_scale + 16);                            \
+        _Pragma("GCC unroll 12") for (int r = 0; r < R; r++) {                                               \
+            _mm512_storeu_ps(out + r * out_stride, scaled(sum[r][0], x_scale[r], s0));                       \
+            _mm512_storeu_ps(out + r * out_stride + 16, scaled(sum[r][1], x_scale[r], s1));                  \
+        }                                                                                                    \
+    }
+
+INT8_TILE(1)
+INT8_TILE(2)
+INT8_TILE(3)
+INT8_TILE(4)
+INT8_TILE(6)
+INT8_TILE(8)
+INT8_TILE(12)
+
+typedef void (*int8_fn)(float *, int64_t, const char *, int64_t, const tomo_row_scale *, const char *,
+                        const float *, int64_t);
+
+static void tile_int8(float *out, int64_t out_stride, const void *x, int64_t x_stride,
+                      const tomo_row_scale *x_scale, int rows, const void *panel, const float *w_scale,
+                      int64_t steps) {
+    static const struct {
+        int rows;
+        int8_fn run;
+    } sizes[] = {{12, int8_12}, {8, int8_8}, {6, int8_6}, {4, int8_4}, {3, int8_3}, {2, int8_2}, {1, int8_1}};
+    int r = 0;
+    for (size_t s = 0; r < rows;) {
+        if (rows - r < sizes[s].rows) {
+            s++;
+            continue;
+        }
+        sizes[s].run(out + r * out_stride, out_stride, (const char *)x + r * x_stride, x_stride, x_scale + r,
+                     panel, w_scale, steps);
+        r += sizes[s].rows;
+    }
+}
+
+const tomo_packed_kernels tomo_packed_avx512 = {
+    .name = "avx512",
+    .native_bf16 = true,
+    .bf16 = {"avx512_bf16", 2, sizeof(uint16_t), prepare_bf16, tile_bf16},
+    .int8 = {"avx512_vnni", 4, sizeof(int8_t), prepare_int8, tile_int8},
+};

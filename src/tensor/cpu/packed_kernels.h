@@ -1,0 +1,55 @@
+/* packed_kernels.h - the inner loops of products with packed weights, one table an instruction set. */
+#ifndef TOMO_TENSOR_CPU_PACKED_KERNELS_H
+#define TOMO_TENSOR_CPU_PACKED_KERNELS_H
+
+#include "tensor/kernels.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Most rows of x that a tile takes. */
+#define TOMO_TILE_ROWS 12
+
+/* INT8 weights are stored plus this, as unsigned bytes: the instructions multiply unsigned by signed. */
+#define TOMO_INT8_ZERO 64
+
+/* What turns a row's whole-number sums into results: (sum - shift) * scale * w_scale. */
+typedef struct tomo_row_scale {
+    float scale;   /* of the row of x */
+    int32_t shift; /* TOMO_INT8_ZERO times the sum of the row's elements */
+} tomo_row_scale;
+
+/* A product of one packing. Rows of x are first brought into the type of the product ("prepared"), then tiles
+ * of up to TOMO_TILE_ROWS rows and TOMO_PANEL outputs are computed. `steps` is k / step, rounded up. */
+typedef struct tomo_packed_kernel {
+    const char *name;
+    int step;            /* elements of k that lie side by side */
+    size_t element_size; /* of packed weights and of prepared x */
+    /* x [k] -> out [steps * step], zeros behind k; BF16 leaves *scale alone. */
+    void (*prepare)(void *out, const float *x, int64_t k, int64_t steps, tomo_row_scale *scale);
+    /* out[r * out_stride + j] = sum over k of x[r] w[j], times scales, for r < rows, all TOMO_PANEL j.
+     * x: prepared rows x_stride bytes apart; x_scale [rows] and w_scale [TOMO_PANEL]: INT8 alone. */
+    void (*tile)(float *out, int64_t out_stride, const void *x, int64_t x_stride,
+                 const tomo_row_scale *x_scale, int rows, const void *panel, const float *w_scale,
+                 int64_t steps);
+} tomo_packed_kernel;
+
+typedef struct tomo_packed_kernels {
+    const char *name; /* of the table */
+    bool native_bf16; /* worth using: the generic table's, for tests, and that of CPUs with the instruction */
+    tomo_packed_kernel bf16, int8;
+} tomo_packed_kernels;
+
+extern const tomo_packed_kernels tomo_packed_generic; /* the reference */
+#if defined(__x86_64__)
+extern const tomo_packed_kernels tomo_packed_avx2;   /* int8; its bf16 is the reference's */
+extern const tomo_packed_kernels tomo_packed_avx512; /* with AVX512_BF16 and AVX512_VNNI */
+#endif
+
+/* The best table that this CPU runs, but no better than the table of ordinary kernels that was chosen:
+ * whoever forces "avx2" gets AVX2 here too. */
+const tomo_packed_kernels *tomo_packed_select(const tomo_kernels *kernels);
+/* Every table that this CPU runs, into list[room]; for tests. Returns how many. */
+size_t tomo_packed_runnable(const tomo_packed_kernels **list, size_t room);
+
+#endif

@@ -1,0 +1,250 @@
+#include "tensor/packed.h"
+
+#include "base/size.h"
+#include "tensor/cpu/packed_kernels.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+/* Prepared rows that a block works on stay in the second-level cache beside a panel; measured (SPEED.md). */
+#define ROW_BYTES (384 << 10)
+#define LARGEST_ROWS 384
+#define BLOCK_PANELS 8
+/* Few rows: what costs is reading the weights, so a block is short for the threads' sake alone. */
+#define FEW_ROWS TOMO_TILE_ROWS
+#define FEW_PANELS 2
+
+#define HUGE_PAGE ((size_t)2 << 20)
+
+struct tomo_packed {
+    tomo_packing packing;
+    int64_t n, k, panels, steps;
+    size_t panel_bytes, bytes;
+    void *data;     /* [panels] of panel_bytes, in mapped pages */
+    float *w_scale; /* [panels * TOMO_PANEL], INT8 */
+};
+
+static const tomo_packed_kernel *kernel_of(const tomo_kernels *kernels, tomo_packing packing) {
+    const tomo_packed_kernels *table = tomo_packed_select(kernels);
+    return packing == TOMO_PACK_BF16 ? &table->bf16 : &table->int8;
+}
+
+bool tomo_packing_is_native(const tomo_kernels *kernels, tomo_packing packing) {
+    return packing == TOMO_PACK_INT8 || tomo_packed_select(kernels)->native_bf16;
+}
+
+static int64_t smaller(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+/* ---------------------------------------------------------------------------- packing */
+
+typedef struct pack_job {
+    tomo_packed *packed;
+    const tomo_tensor *w;
+    const tomo_kernels *kernels;
+    float *rows; /* one [k] a worker */
+} pack_job;
+
+static void pack_bf16_row(uint16_t *out, const float *row, int64_t k) {
+    for (int64_t i = 0; i < k; i++) out[i / 2 * TOMO_PANEL * 2 + i % 2] = tomo_float_to_bf16(row[i]);
+}
+
+static void pack_int8_row(uint8_t *out, const float *row, int64_t k, int64_t steps, float *scale) {
+    float largest = 0;
+    for (int64_t i = 0; i < k; i++) largest = fmaxf(largest, fabsf(row[i]));
+    float most = TOMO_INT8_ZERO - 1, inverse = largest > 0 ? most / largest : 0;
+    *scale = largest / most;
+    for (int64_t i = 0; i < steps * 4; i++) {
+        long q = i < k ? lrintf(row[i] * inverse) : 0;
+        out[i / 4 * TOMO_PANEL * 4 + i % 4] = (uint8_t)(q + TOMO_INT8_ZERO);
+    }
+}
+
+static void pack_panel(void *argument, int64_t panel, int worker) {
+    pack_job *job = argument;
+    tomo_packed *p = job->packed;
+    float *row = job->rows + (int64_t)worker * p->k;
+    char *out = (char *)p->data + (size_t)panel * p->panel_bytes;
+    size_t size = tomo_dtype_size(job->w->dtype);
+    for (int64_t j = 0; j < TOMO_PANEL; j++) {
+        int64_t n = panel * TOMO_PANEL + j;
+        if (n < p->n) {
+            job->kernels->widen(row, (const char *)job->w->data + (size_t)(n * p->k) * size, job->w->dtype,
+                                p->k);
+        } else {
+            memset(row, 0, (size_t)p->k * sizeof *row);
+        }
+        if (p->packing == TOMO_PACK_BF16) {
+            pack_bf16_row((uint16_t *)(void *)out + j * 2, row, p->k);
+        } else {
+            pack_int8_row((uint8_t *)out + j * 4, row, p->k, p->steps, &p->w_scale[n]);
+        }
+    }
+}
+
+/* Zeroed pages, large ones where the system has them: a product walks through all of its weights, and with
+ * small pages looking up addresses costs a tenth of the time. */
+static void *new_pages(size_t bytes) {
+    void *data = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED) return NULL;
+    if (bytes >= HUGE_PAGE) (void)madvise(data, bytes, MADV_HUGEPAGE);
+    return data;
+}
+
+tomo_status tomo_packed_create(tomo_pool *pool, const tomo_kernels *kernels, const tomo_tensor *w,
+                               tomo_packing packing, tomo_packed **packed, tomo_error *err) {
+    const tomo_packed_kernel *kernel = kernel_of(kernels, packing);
+    int64_t n = w->shape[0], k = w->shape[1];
+    *packed = NULL;
+    tomo_packed *p = calloc(1, sizeof *p);
+    if (p == NULL) return tomo_fail_memory(err, "packed weights", sizeof *p);
+    *p = (tomo_packed){.packing = packing, .n = n, .k = k};
+    p->panels = (n + TOMO_PANEL - 1) / TOMO_PANEL;
+    p->steps = (k + kernel->step - 1) / kernel->step;
+    p->panel_bytes = (size_t)(p->steps * kernel->step * TOMO_PANEL) * kernel->element_size;
+    size_t pages = 0;
+    bool fits = tomo_size_mul((size_t)p->panels, p->panel_bytes, &p->bytes) &&
+                tomo_size_add(p->bytes, HUGE_PAGE, &pages);
+    if (fits) p->data = new_pages(p->bytes);
+    p->w_scale = calloc((size_t)(p->panels * TOMO_PANEL), sizeof *p->w_scale);
+    float *rows = calloc((size_t)(k * tomo_pool_threads(pool)), sizeof *rows);
+    if (p->data == NULL || p->w_scale == NULL || rows == NULL) {
+        size_t wanted = p->bytes;
+        free(rows);
+        tomo_packed_free(p);
+        return tomo_fail_memory(err, "packed weights", wanted);
+    }
+    pack_job job = {p, w, kernels, rows};
+    tomo_pool_run(pool, p->panels, pack_panel, &job);
+    free(rows);
+    *packed = p;
+    return TOMO_OK;
+}
+
+void tomo_packed_free(tomo_packed *packed) {
+    if (packed == NULL) return;
+    if (packed->data != NULL) (void)munmap(packed->data, packed->bytes);
+    free(packed->w_scale);
+    free(packed);
+}
+
+size_t tomo_packed_bytes(const tomo_packed *packed) {
+    bool scaled = packed->packing == TOMO_PACK_INT8;
+    return packed->bytes + (scaled ? (size_t)packed->n * sizeof(float) : 0);
+}
+
+tomo_packing tomo_packed_packing(const tomo_packed *packed) {
+    return packed->packing;
+}
+
+/* ---------------------------------------------------------------------------- product */
+
+typedef struct product_job {
+    const tomo_packed *p;
+    const tomo_packed_kernel *kernel;
+    const tomo_kernels *kernels;
+    float *out;
+    int64_t out_stride;
+    const float *x;
+    int64_t m;
+    char *prepared; /* [m] rows of row_bytes */
+    int64_t row_bytes;
+    tomo_row_scale *x_scale; /* [m] */
+    int64_t block_rows, row_blocks, block_panels;
+    tomo_epilogue epilogue;
+} product_job;
+
+/* Rows that one call prepares; enough work for a thread to fetch. */
+#define PREPARE_ROWS 8
+
+static void prepare_rows(void *argument, int64_t block, int worker) {
+    (void)worker;
+    product_job *job = argument;
+    int64_t first = block * PREPARE_ROWS, end = smaller(first + PREPARE_ROWS, job->m);
+    for (int64_t r = first; r < end; r++) {
+        job->kernel->prepare(job->prepared + r * job->row_bytes, job->x + r * job->p->k, job->p->k,
+                             job->p->steps, &job->x_scale[r]);
+    }
+}
+
+/* A tile's results, still in the first-level cache. */
+static void finish(const product_job *job, const float *tile, int64_t tile_stride, int64_t row, int64_t rows,
+                   int64_t column, int64_t columns) {
+    const tomo_epilogue *e = &job->epilogue;
+    for (int64_t r = 0; r < rows; r++) {
+        float *y = job->out + (row + r) * job->out_stride + column;
+        const float *t = tile + r * tile_stride;
+        if (e->bias != NULL) {
+            job->kernels->add(y, t, e->bias + column, columns);
+        } else if (y != t) {
+            memcpy(y, t, (size_t)columns * sizeof *y);
+        }
+        if (e->activation != TOMO_ACT_NONE) job->kernels->activate(e->activation, y, y, columns);
+        if (e->residual != NULL) {
+            job->kernels->add(y, y, e->residual + (row + r) * job->out_stride + column, columns);
+        }
+    }
+}
+
+static void run_panel(const product_job *job, int64_t panel, int64_t first, int64_t end) {
+    const tomo_packed *p = job->p;
+    float tile[TOMO_TILE_ROWS * TOMO_PANEL];
+    int64_t column = panel * TOMO_PANEL, columns = smaller(TOMO_PANEL, p->n - column);
+    for (int64_t r = first; r < end; r += TOMO_TILE_ROWS) {
+        int rows = (int)smaller(TOMO_TILE_ROWS, end - r);
+        job->kernel->tile(tile, TOMO_PANEL, job->prepared + r * job->row_bytes, job->row_bytes,
+                          job->x_scale + r, rows, (const char *)p->data + (size_t)panel * p->panel_bytes,
+                          p->w_scale + column, p->steps);
+        finish(job, tile, TOMO_PANEL, r, rows, column, columns);
+    }
+}
+
+static void run_block(void *argument, int64_t block, int worker) {
+    (void)worker;
+    product_job *job = argument;
+    int64_t first = block % job->row_blocks * job->block_rows, end = smaller(first + job->block_rows, job->m);
+    int64_t panel = block / job->row_blocks * job->block_panels;
+    int64_t last = smaller(panel + job->block_panels, job->p->panels);
+    for (; panel < last; panel++) run_panel(job, panel, first, end);
+}
+
+/* Blocks of about equal numbers of rows, whole tiles each; depends on shapes alone. */
+static void cut(product_job *job) {
+    int64_t most = ROW_BYTES / job->row_bytes / TOMO_TILE_ROWS * TOMO_TILE_ROWS;
+    most = smaller(most < 4 * TOMO_TILE_ROWS ? 4 * TOMO_TILE_ROWS : most, LARGEST_ROWS);
+    job->row_blocks = (job->m + most - 1) / most;
+    int64_t rows = (job->m + job->row_blocks - 1) / job->row_blocks;
+    job->block_rows = (rows + TOMO_TILE_ROWS - 1) / TOMO_TILE_ROWS * TOMO_TILE_ROWS;
+    job->row_blocks = (job->m + job->block_rows - 1) / job->block_rows;
+    job->block_panels = job->m <= FEW_ROWS ? FEW_PANELS : BLOCK_PANELS;
+}
+
+void tomo_packed_product(tomo_exec *exec, float *out, int64_t out_stride, const float *x, int64_t m,
+                         const tomo_packed *packed, tomo_epilogue epilogue) {
+    if (m == 0 || packed->n == 0 || exec->error.status != TOMO_OK) return;
+    product_job job = {.p = packed,
+                       .kernel = kernel_of(exec->kernels, packed->packing),
+                       .kernels = exec->kernels,
+                       .out = out,
+                       .out_stride = out_stride,
+                       .x = x,
+                       .m = m,
+                       .epilogue = epilogue};
+    int64_t line = TOMO_ARENA_ALIGNMENT;
+    job.row_bytes = packed->steps * job.kernel->step * (int64_t)job.kernel->element_size;
+    job.row_bytes = (job.row_bytes + line - 1) / line * line;
+    /* Rows a multiple of 512 bytes apart would share few sets of the first-level cache. */
+    if (job.row_bytes % 512 == 0) job.row_bytes += line;
+    tomo_arena_mark mark = tomo_arena_get_mark(exec->arena);
+    job.prepared = tomo_exec_alloc(exec, m, (size_t)job.row_bytes);
+    job.x_scale = tomo_exec_alloc(exec, m, sizeof *job.x_scale);
+    if (job.prepared == NULL || job.x_scale == NULL) return;
+    cut(&job);
+    tomo_pool_run(exec->pool, (m + PREPARE_ROWS - 1) / PREPARE_ROWS, prepare_rows, &job);
+    int64_t groups = (packed->panels + job.block_panels - 1) / job.block_panels;
+    tomo_pool_run(exec->pool, groups * job.row_blocks, run_block, &job);
+    tomo_arena_rewind(exec->arena, mark);
+}

@@ -1,0 +1,42 @@
+/* packed.h - weights of a linear layer in the order and type in which a product reads them.
+ *
+ * Weights [n, k] are cut into panels of TOMO_PANEL rows (outputs); inside a panel `step` consecutive elements
+ * of k lie side by side for one output, then those of the next output: [panels][k / step][TOMO_PANEL][step].
+ * A panel is read from front to back once for up to a dozen rows of x, whose sums stay in registers, so the
+ * same memory order serves one row (decoding) and many (prompts, slices). What is missing of k and n is zero.
+ *
+ *   TOMO_PACK_BF16  weights and x rounded to BF16, sums in float. Products are exact in float, so the error
+ * is that of the rounding: 2^-9 relative for each factor. TOMO_PACK_INT8  weights in -63..63 with a scale an
+ * output, x in -127..127 with a scale a row, taken from the row's largest value; sums are exact. 7 bits, so
+ * that a pair of products fits the 16 bits that AVX2 adds them in: all kernels give the same whole numbers.
+ *
+ * The float32 path (gemm.h) needs no packing and stays the one that equals the reference libraries. */
+#ifndef TOMO_TENSOR_PACKED_H
+#define TOMO_TENSOR_PACKED_H
+
+#include "tensor/gemm.h"
+
+#define TOMO_PANEL 32
+
+typedef enum tomo_packing { TOMO_PACK_BF16, TOMO_PACK_INT8 } tomo_packing;
+
+typedef struct tomo_packed tomo_packed;
+
+/* Whether these kernels have an instruction for the packing (generic: whether there is a loop for it, so that
+ * tests run everywhere). Without one BF16 is slower than float32. */
+bool tomo_packing_is_native(const tomo_kernels *kernels, tomo_packing packing);
+
+/* w [n, k] F32, BF16 or F16, contiguous, not referred to afterwards. Freed by tomo_packed_free. */
+tomo_status tomo_packed_create(tomo_pool *pool, const tomo_kernels *kernels, const tomo_tensor *w,
+                               tomo_packing packing, tomo_packed **packed, tomo_error *err);
+void tomo_packed_free(tomo_packed *packed);
+/* Bytes that a product reads of it. */
+size_t tomo_packed_bytes(const tomo_packed *packed);
+tomo_packing tomo_packed_packing(const tomo_packed *packed);
+
+/* out [m, n] (row stride out_stride) = epilogue(x [m, k] w^T), x contiguous; as tomo_gemm. Results depend on
+ * neither m nor the number of threads: a row's sums have one order. */
+void tomo_packed_product(tomo_exec *exec, float *out, int64_t out_stride, const float *x, int64_t m,
+                         const tomo_packed *packed, tomo_epilogue epilogue);
+
+#endif

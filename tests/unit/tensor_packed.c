@@ -1,0 +1,217 @@
+/* tensor_packed.c - products with packed weights: every table that this CPU runs against the reference, the
+ * product as a whole against float32, and the same bits for any number of threads and rows. */
+#include "tensor/cpu/packed_kernels.h"
+#include "tensor/packed.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define MOST_K 1100
+
+static uint32_t state_of_random = 7;
+static float random_value(void) {
+    state_of_random = state_of_random * 1664525u + 1013904223u;
+    return (float)(state_of_random >> 8) / (float)(1 << 23) - 1.0f; /* -1 .. 1 */
+}
+
+static void fill(float *x, int64_t n, float scale) {
+    for (int64_t i = 0; i < n; i++) x[i] = scale * random_value();
+}
+
+/* ---------------------------------------------------------------------------- kernels */
+
+typedef struct tile_result {
+    char prepared[TOMO_TILE_ROWS][MOST_K * 2 + 64];
+    tomo_row_scale scale[TOMO_TILE_ROWS];
+    float out[TOMO_TILE_ROWS * TOMO_PANEL];
+} tile_result;
+
+static void run_tile(const tomo_packed_kernel *kernel, const float *x, int64_t k, int rows, const void *panel,
+                     const float *w_scale, tile_result *result) {
+    int64_t steps = (k + kernel->step - 1) / kernel->step;
+    memset(result, 0, sizeof *result);
+    for (int r = 0; r < rows; r++)
+        kernel->prepare(result->prepared[r], x + r * k, k, steps, &result->scale[r]);
+    kernel->tile(result->out, TOMO_PANEL, result->prepared, sizeof result->prepared[0], result->scale, rows,
+                 panel, w_scale, steps);
+}
+
+/* INT8: whole numbers, so equal to the bit but for the order of the last two factors. BF16: products are
+ * exact and sums are in float, in another order: 1e-6 of the sum of magnitudes for each step. */
+static void tables_equal_the_reference(void **state) {
+    (void)state;
+    static const int64_t lengths[] = {1, 2, 3, 4, 5, 15, 16, 17, 31, 32, 33, 100, 768, 1023, MOST_K};
+    const tomo_packed_kernels *tables[4];
+    size_t count = tomo_packed_runnable(tables, 4);
+    float *x = calloc(TOMO_TILE_ROWS * MOST_K, sizeof *x), w_scale[TOMO_PANEL];
+    uint8_t *panel = calloc(TOMO_PANEL * (MOST_K + 4), 2);
+    tile_result *got = malloc(sizeof *got), *want = malloc(sizeof *want);
+    for (size_t t = 0; t < count; t++) {
+        for (size_t l = 0; l < sizeof lengths / sizeof lengths[0]; l++) {
+            for (int rows = 1; rows <= TOMO_TILE_ROWS; rows++) {
+                int64_t k = lengths[l];
+                fill(x, rows * k, 3);
+                fill(w_scale, TOMO_PANEL, 1);
+                for (int64_t i = 0; i < TOMO_PANEL * (k + 4); i++) panel[i] = (uint8_t)(i * 89 % 127 + 1);
+                run_tile(&tomo_packed_generic.int8, x, k, rows, panel, w_scale, want);
+                run_tile(&tables[t]->int8, x, k, rows, panel, w_scale, got);
+                assert_memory_equal(got->scale, want->scale, (size_t)rows * sizeof got->scale[0]);
+                for (int i = 0; i < rows * TOMO_PANEL; i++) {
+                    assert_true(fabsf(got->out[i] - want->out[i]) <= 1e-6f * fabsf(want->out[i]));
+                }
+                uint16_t *half = (uint16_t *)(void *)panel;
+                for (int64_t i = 0; i < TOMO_PANEL * (k + 1); i++)
+                    half[i] = tomo_float_to_bf16(random_value());
+                run_tile(&tomo_packed_generic.bf16, x, k, rows, panel, w_scale, want);
+                run_tile(&tables[t]->bf16, x, k, rows, panel, w_scale, got);
+                for (int i = 0; i < rows * TOMO_PANEL; i++) {
+                    assert_true(fabsf(got->out[i] - want->out[i]) <= 1e-6f * 3 * (float)(k + 1));
+                }
+            }
+        }
+    }
+    for (size_t t = 0; t < count; t++) print_message("packed kernels compared: %s\n", tables[t]->name);
+    free(x);
+    free(panel);
+    free(got);
+    free(want);
+}
+
+/* --------------------------------------------------------------------------- products */
+
+typedef struct product {
+    int64_t m, n, k;
+    float *x, *w, *bias, *residual, *exact;
+} product;
+
+static product new_product(int64_t m, int64_t n, int64_t k) {
+    product p = {.m = m, .n = n, .k = k};
+    p.x = calloc((size_t)(m * k), sizeof(float));
+    p.w = calloc((size_t)(n * k), sizeof(float));
+    p.bias = calloc((size_t)n, sizeof(float));
+    p.residual = calloc((size_t)(m * n), sizeof(float));
+    p.exact = calloc((size_t)(m * n), sizeof(float));
+    fill(p.x, m * k, 1);
+    fill(p.w, n * k, 0.05f);
+    fill(p.bias, n, 1);
+    fill(p.residual, m * n, 1);
+    for (int64_t r = 0; r < m; r++) {
+        for (int64_t j = 0; j < n; j++) {
+            double sum = 0;
+            for (int64_t i = 0; i < k; i++) sum += (double)p.x[r * k + i] * (double)p.w[j * k + i];
+            sum += (double)p.bias[j];
+            double y = 0.5 * sum * (1 + erf(sum / sqrt(2)));
+            p.exact[r * n + j] = (float)(y + (double)p.residual[r * n + j]);
+        }
+    }
+    return p;
+}
+
+static void free_product(product *p) {
+    free(p->x);
+    free(p->w);
+    free(p->bias);
+    free(p->residual);
+    free(p->exact);
+}
+
+static float *run_product(const product *p, tomo_packing packing, int threads, const char *kernels,
+                          int64_t m) {
+    tomo_pool *pool = NULL;
+    tomo_exec exec;
+    tomo_packed *packed = NULL;
+    const tomo_kernels *table = NULL;
+    assert_int_equal(tomo_pool_create(threads, &pool, NULL), TOMO_OK);
+    assert_int_equal(tomo_kernels_select(kernels, &table, NULL), TOMO_OK);
+    assert_int_equal(tomo_exec_init(&exec, table, pool, NULL, 0, NULL), TOMO_OK);
+    tomo_tensor w = tomo_tensor_over(p->w, TOMO_F32, 2, (int64_t[]){p->n, p->k});
+    assert_int_equal(tomo_packed_create(pool, table, &w, packing, &packed, NULL), TOMO_OK);
+    float *out = calloc((size_t)(m * p->n), sizeof *out);
+    tomo_packed_product(&exec, out, p->n, p->x, m, packed,
+                        (tomo_epilogue){p->bias, TOMO_ACT_GELU, p->residual});
+    assert_int_equal(exec.error.status, TOMO_OK);
+    tomo_packed_free(packed);
+    tomo_exec_release(&exec);
+    tomo_pool_free(pool);
+    return out;
+}
+
+static double relative_l2(const float *got, const float *want, int64_t n) {
+    double difference = 0, size = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double d = (double)got[i] - (double)want[i];
+        difference += d * d;
+        size += (double)want[i] * (double)want[i];
+    }
+    return sqrt(difference / size);
+}
+
+/* BF16 rounds each factor to 2^-9, INT8 weights to 1/126 and x to 1/254 of the largest: over a sum of random
+ * terms that is 0.3 % and 0.9 % of it; three times as much is allowed. */
+static void products_are_close_to_float(void **state) {
+    (void)state;
+    static const int64_t shapes[][3] = {
+        {1, 64, 64}, {5, 33, 70}, {13, 100, 129}, {50, 257, 96}, {400, 65, 768}};
+    for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
+        product p = new_product(shapes[s][0], shapes[s][1], shapes[s][2]);
+        for (int packing = TOMO_PACK_BF16; packing <= TOMO_PACK_INT8; packing++) {
+            float *out = run_product(&p, (tomo_packing)packing, 2, NULL, p.m);
+            double distance = relative_l2(out, p.exact, p.m * p.n);
+            assert_true(distance < (packing == TOMO_PACK_BF16 ? 0.01 : 0.03));
+            free(out);
+        }
+        free_product(&p);
+    }
+}
+
+static void threads_and_rows_do_not_change_a_bit(void **state) {
+    (void)state;
+    product p = new_product(401, 161, 130);
+    for (int packing = TOMO_PACK_BF16; packing <= TOMO_PACK_INT8; packing++) {
+        float *one = run_product(&p, (tomo_packing)packing, 1, NULL, p.m);
+        for (int threads = 2; threads <= 4; threads += 2) {
+            float *many = run_product(&p, (tomo_packing)packing, threads, NULL, p.m);
+            assert_memory_equal(one, many, (size_t)(p.m * p.n) * sizeof(float));
+            free(many);
+        }
+        float *few = run_product(&p, (tomo_packing)packing, 2, NULL, 3);
+        assert_memory_equal(one, few, (size_t)(3 * p.n) * sizeof(float));
+        free(few);
+        free(one);
+    }
+    free_product(&p);
+}
+
+/* Whoever forces a table gets no better one for packed weights, and INT8 is the same number everywhere. */
+static void forced_tables_are_obeyed(void **state) {
+    (void)state;
+    product p = new_product(7, 40, 66);
+    float *plain = run_product(&p, TOMO_PACK_INT8, 1, "generic", p.m);
+    float *best = run_product(&p, TOMO_PACK_INT8, 1, NULL, p.m);
+    assert_true(relative_l2(best, plain, p.m * p.n) < 1e-5);
+    free(plain);
+    free(best);
+    free_product(&p);
+    const tomo_kernels *table = NULL;
+    assert_int_equal(tomo_kernels_select("generic", &table, NULL), TOMO_OK);
+    assert_string_equal(tomo_packed_select(table)->name, "generic");
+    if (tomo_kernels_select("avx2", &table, NULL) == TOMO_OK)
+        assert_string_equal(tomo_packed_select(table)->name, "avx2");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tables_equal_the_reference),
+        cmocka_unit_test(products_are_close_to_float),
+        cmocka_unit_test(threads_and_rows_do_not_change_a_bit),
+        cmocka_unit_test(forced_tables_are_obeyed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
