@@ -1,11 +1,14 @@
 /* bench.c - stage times of a model beside the limits of the machine, measured in turn in the same run, since
  * shared machines change speed within minutes. */
 #include "base/clock.h"
+#include "model/gemm_rate.h"
 #include "model/machine.h"
 #include "model/prompt.h"
 #include "model/reading.h"
 #include "model/session.h"
 
+#include <dnnl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,6 +64,7 @@ typedef struct bench {
     tomo_session *session;
     tomo_bench_options options;
     tomo_machine *machine;
+    tomo_gemm_rate *encoder_rate, *prefill_rate; /* NULL: products are in float32, and so is the limit */
     cJSON *results;
     tomo_product encoder[5], prefill[8];
     int encoder_count, prefill_count;
@@ -103,6 +107,31 @@ static void plan(bench *b) {
     b->encoder_operations += 4.0 * (double)rows * (double)(P + 1) * (double)C * (double)v->depth;
 }
 
+/* The limit is taken in the float type that the model's products are computed in; int8 is held against it
+ * too. */
+static tomo_status prepare_rates(bench *b, tomo_error *err) {
+    const tomo_model *m = b->session->model;
+    int threads = tomo_pool_threads(b->session->exec.pool);
+    if (!m->half) return TOMO_OK;
+    tomo_status status = tomo_gemm_rate_create(b->prefill, b->prefill_count, threads, &b->prefill_rate, err);
+    if (status == TOMO_OK && m->reads_scans)
+        status = tomo_gemm_rate_create(b->encoder, b->encoder_count, threads, &b->encoder_rate, err);
+    return status;
+}
+
+static double gemm_rate(bench *b, tomo_gemm_rate *rate, const tomo_product *products, int count) {
+    return rate != NULL ? tomo_gemm_rate_measure(rate) : tomo_machine_gemm_rate(b->machine, products, count);
+}
+
+static void describe_products(const bench *b, cJSON *machine) {
+    const dnnl_version_t *v = dnnl_version();
+    char gemm[96];
+    (void)snprintf(gemm, sizeof gemm, "oneDNN %d.%d.%d %s", v->major, v->minor, v->patch,
+                   b->prefill_rate == NULL ? "sgemm" : tomo_gemm_rate_implementation(b->prefill_rate));
+    cJSON_AddStringToObject(machine, "gemm", gemm);
+    cJSON_AddStringToObject(machine, "precision", b->session->model->precision);
+}
+
 /* ---------------------------------------------------------------------------- stages */
 
 static tomo_status one_batch(bench *b, double *seconds, tomo_error *err) {
@@ -128,7 +157,7 @@ static tomo_status bench_encoder(bench *b, tomo_error *err) {
     tomo_status status = one_batch(b, &seconds, err); /* the arena grows and pages are touched */
     for (int i = 0; i < b->options.repeats && status == TOMO_OK; i++) {
         double total = 0;
-        rate.limit[i] = tomo_machine_gemm_rate(b->machine, b->encoder, b->encoder_count) * 1e-9;
+        rate.limit[i] = gemm_rate(b, b->encoder_rate, b->encoder, b->encoder_count) * 1e-9;
         for (int64_t k = 0; k < batches && status == TOMO_OK; k++) {
             status = one_batch(b, &seconds, err);
             total += seconds;
@@ -200,7 +229,7 @@ static tomo_status bench_prefill(bench *b, tomo_error *err) {
     tomo_error failure = {0};
     if (read_prompt(b, &failure) == NULL) goto failed;
     for (int i = 0; i < b->options.repeats; i++) {
-        rate.limit[i] = tomo_machine_gemm_rate(b->machine, b->prefill, b->prefill_count) * 1e-9;
+        rate.limit[i] = gemm_rate(b, b->prefill_rate, b->prefill, b->prefill_count) * 1e-9;
         double start = tomo_seconds();
         if (read_prompt(b, &failure) == NULL) goto failed;
         double seconds = tomo_seconds() - start;
@@ -303,6 +332,7 @@ static tomo_status run(bench *b, tomo_error *err) {
         status = tomo_machine_create(b->session->exec.pool, all, b->encoder_count + b->prefill_count,
                                      &b->machine, err);
     }
+    if (status == TOMO_OK) status = prepare_rates(b, err);
     if (status == TOMO_OK && b->session->model->reads_scans) {
         status = bench_encoder(b, err);
         if (status == TOMO_OK) status = bench_connector(b, err);
@@ -340,10 +370,14 @@ tomo_status tomo_model_bench(tomo_model *model, const tomo_bench_options *option
     if (status == TOMO_OK) status = tomo_session_create(model, &b.session, err);
     if (status != TOMO_OK) return status;
     cJSON *root = cJSON_CreateObject();
-    cJSON_AddItemToObject(root, "machine", tomo_machine_describe(&b.session->exec));
+    cJSON *machine = tomo_machine_describe(&b.session->exec);
+    cJSON_AddItemToObject(root, "machine", machine);
     b.results = cJSON_AddArrayToObject(root, "results");
     plan(&b);
     status = run(&b, err);
+    describe_products(&b, machine);
+    tomo_gemm_rate_free(b.encoder_rate);
+    tomo_gemm_rate_free(b.prefill_rate);
     tomo_machine_free(b.machine);
     tomo_session_free(b.session);
     if (status == TOMO_OK) return tomo_json_hand_out(root, json, err);

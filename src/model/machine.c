@@ -133,10 +133,6 @@ cJSON *tomo_machine_describe(const tomo_exec *exec) {
     cJSON_AddBoolToObject(root, "avx512_bf16", f.avx512_bf16);
     cJSON_AddBoolToObject(root, "avx512_vnni", f.avx512_vnni);
     cJSON_AddBoolToObject(root, "amx_bf16", f.amx_bf16);
-    const dnnl_version_t *v = dnnl_version();
-    char gemm[64];
-    (void)snprintf(gemm, sizeof gemm, "oneDNN %d.%d.%d sgemm", v->major, v->minor, v->patch);
-    cJSON_AddStringToObject(root, "gemm", gemm);
     return root;
 }
 

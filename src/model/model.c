@@ -136,7 +136,10 @@ static tomo_status pack(tomo_model *m, const char *name, tomo_error *err) {
     const tomo_kernels *kernels = m->context->kernels;
     precision p;
     tomo_status status = choose_precision(kernels, name, &p, err);
+    m->precision = "f32";
     if (status != TOMO_OK || !p.packed) return status;
+    m->precision = p.encoder == TOMO_PACK_INT8 ? "int8" : "bf16";
+    m->half = p.language_packed;
     if (m->reads_scans) status = tomo_encoder_pack(m->encoder, m->context->pool, kernels, p.encoder, err);
     if (status != TOMO_OK || !p.language_packed) return status;
     return tomo_decoder_pack(m->decoder, m->context->pool, kernels, p.language, err);
@@ -252,6 +255,7 @@ tomo_status tomo_model_info(const tomo_model *m, char **json, tomo_error *err) {
         add_weights(section, bytes, parameters);
     }
     add_language(root, m);
+    cJSON_AddStringToObject(root, "precision", m->precision);
     if (m->reads_scans) cJSON_AddItemToObject(root, "config", cJSON_Duplicate(m->config.json, true));
     return tomo_json_hand_out(root, json, err);
 }

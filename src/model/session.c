@@ -21,6 +21,7 @@ tomo_status tomo_session_create(tomo_model *model, tomo_session **session, tomo_
         free(s);
         return status;
     }
+    if (model->half) s->exec.half = tomo_half_products(c->kernels);
     *session = s;
     return TOMO_OK;
 }

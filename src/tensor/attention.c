@@ -1,5 +1,6 @@
 /* attention.c - softmax(scale q k^T) v. A block is a strip of queries of one head (many queries), or all the
  * query heads that share one key head at one position (few: decoding), so keys and values are read once. */
+#include "tensor/attention_half.h"
 #include "tensor/gemm.h"
 #include "tensor/ops.h"
 
@@ -86,6 +87,8 @@ tomo_tensor *tomo_op_attention(tomo_exec *exec, const tomo_tensor *q, const tomo
                          .causal = causal};
     assert(job.heads % job.kv_heads == 0 && (!causal || job.keys >= job.queries) && scale >= 0);
     assert(q->stride[3] == 1 && k->stride[3] == 1 && v->stride[3] == 1);
+    if (exec->half != NULL && exec->tape == NULL && job.queries > TOMO_PRODUCT_ROWS)
+        return tomo_attention_half(exec, q, k, v, scale, causal);
     tomo_tensor *out = tomo_exec_tensor(exec, 3, (int64_t[]){q->shape[0], job.queries, job.heads * job.d});
     if (out == NULL) return NULL;
     job.out = tomo_tensor_f32(out);

@@ -20,6 +20,8 @@
 
 struct tomo_packed {
     tomo_packing packing;
+    /* Chosen once: asking the CPU what it offers takes microseconds on a virtual machine. */
+    const tomo_packed_kernel *kernel;
     int64_t n, k, panels, steps;
     size_t panel_bytes, bytes;
     void *data;     /* [panels] of panel_bytes, in mapped pages */
@@ -33,6 +35,10 @@ static const tomo_packed_kernel *kernel_of(const tomo_kernels *kernels, tomo_pac
 
 bool tomo_packing_is_native(const tomo_kernels *kernels, tomo_packing packing) {
     return packing == TOMO_PACK_INT8 || tomo_packed_select(kernels)->native_bf16;
+}
+
+const struct tomo_packed_kernel *tomo_half_products(const tomo_kernels *kernels) {
+    return kernel_of(kernels, TOMO_PACK_BF16);
 }
 
 static int64_t smaller(int64_t a, int64_t b) {
@@ -101,7 +107,7 @@ tomo_status tomo_packed_create(tomo_pool *pool, const tomo_kernels *kernels, con
     *packed = NULL;
     tomo_packed *p = calloc(1, sizeof *p);
     if (p == NULL) return tomo_fail_memory(err, "packed weights", sizeof *p);
-    *p = (tomo_packed){.packing = packing, .n = n, .k = k};
+    *p = (tomo_packed){.packing = packing, .kernel = kernel, .n = n, .k = k};
     p->panels = (n + TOMO_PANEL - 1) / TOMO_PANEL;
     p->steps = (k + kernel->step - 1) / kernel->step;
     p->panel_bytes = (size_t)(p->steps * kernel->step * TOMO_PANEL) * kernel->element_size;
@@ -170,35 +176,46 @@ static void prepare_rows(void *argument, int64_t block, int worker) {
     }
 }
 
-/* A tile's results, still in the first-level cache. */
-static void finish(const product_job *job, const float *tile, int64_t tile_stride, int64_t row, int64_t rows,
-                   int64_t column, int64_t columns) {
+/* A tile that is not stored as it comes: an activation follows, or the last panel is not full. `tile` is
+ * [rows, TOMO_PANEL], still in the first-level cache; its bias is in. */
+static void finish(const product_job *job, float *tile, int64_t row, int64_t rows, int64_t column,
+                   int64_t columns) {
     const tomo_epilogue *e = &job->epilogue;
+    if (e->activation != TOMO_ACT_NONE) job->kernels->activate(e->activation, tile, tile, rows * TOMO_PANEL);
     for (int64_t r = 0; r < rows; r++) {
-        float *y = job->out + (row + r) * job->out_stride + column;
-        const float *t = tile + r * tile_stride;
-        if (e->bias != NULL) {
-            job->kernels->add(y, t, e->bias + column, columns);
-        } else if (y != t) {
-            memcpy(y, t, (size_t)columns * sizeof *y);
-        }
-        if (e->activation != TOMO_ACT_NONE) job->kernels->activate(e->activation, y, y, columns);
+        int64_t at = (row + r) * job->out_stride + column;
         if (e->residual != NULL) {
-            job->kernels->add(y, y, e->residual + (row + r) * job->out_stride + column, columns);
+            job->kernels->add(job->out + at, tile + r * TOMO_PANEL, e->residual + at, columns);
+        } else {
+            memcpy(job->out + at, tile + r * TOMO_PANEL, (size_t)columns * sizeof *tile);
         }
     }
 }
 
 static void run_panel(const product_job *job, int64_t panel, int64_t first, int64_t end) {
     const tomo_packed *p = job->p;
-    float tile[TOMO_TILE_ROWS * TOMO_PANEL];
+    const tomo_epilogue *e = &job->epilogue;
     int64_t column = panel * TOMO_PANEL, columns = smaller(TOMO_PANEL, p->n - column);
+    float scratch[TOMO_TILE_ROWS * TOMO_PANEL], bias[TOMO_PANEL] = {0};
+    tomo_tile tile = {.panel = (const char *)p->data + (size_t)panel * p->panel_bytes,
+                      .w_scale = p->w_scale + column,
+                      .steps = p->steps,
+                      .x_stride = job->row_bytes};
+    if (e->bias != NULL) {
+        memcpy(bias, e->bias + column, (size_t)columns * sizeof *bias);
+        tile.bias = bias;
+    }
+    bool direct = columns == TOMO_PANEL && e->activation == TOMO_ACT_NONE;
     for (int64_t r = first; r < end; r += TOMO_TILE_ROWS) {
-        int rows = (int)smaller(TOMO_TILE_ROWS, end - r);
-        job->kernel->tile(tile, TOMO_PANEL, job->prepared + r * job->row_bytes, job->row_bytes,
-                          job->x_scale + r, rows, (const char *)p->data + (size_t)panel * p->panel_bytes,
-                          p->w_scale + column, p->steps);
-        finish(job, tile, TOMO_PANEL, r, rows, column, columns);
+        int64_t at = r * job->out_stride + column;
+        tile.rows = (int)smaller(TOMO_TILE_ROWS, end - r);
+        tile.x = job->prepared + r * job->row_bytes;
+        tile.x_scale = job->x_scale + r;
+        tile.out = direct ? job->out + at : scratch;
+        tile.out_stride = direct ? job->out_stride : TOMO_PANEL;
+        tile.residual = direct && e->residual != NULL ? e->residual + at : NULL;
+        job->kernel->tile(&tile);
+        if (!direct) finish(job, scratch, r, tile.rows, column, columns);
     }
 }
 
@@ -226,7 +243,7 @@ void tomo_packed_product(tomo_exec *exec, float *out, int64_t out_stride, const 
                          const tomo_packed *packed, tomo_epilogue epilogue) {
     if (m == 0 || packed->n == 0 || exec->error.status != TOMO_OK) return;
     product_job job = {.p = packed,
-                       .kernel = kernel_of(exec->kernels, packed->packing),
+                       .kernel = packed->kernel,
                        .kernels = exec->kernels,
                        .out = out,
                        .out_stride = out_stride,

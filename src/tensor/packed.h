@@ -26,6 +26,9 @@ typedef struct tomo_packed tomo_packed;
  * tests run everywhere). Without one BF16 is slower than float32. */
 bool tomo_packing_is_native(const tomo_kernels *kernels, tomo_packing packing);
 
+/* For tomo_exec.half: the products in BF16 of these kernels. */
+const struct tomo_packed_kernel *tomo_half_products(const tomo_kernels *kernels);
+
 /* w [n, k] F32, BF16 or F16, contiguous, not referred to afterwards. Freed by tomo_packed_free. */
 tomo_status tomo_packed_create(tomo_pool *pool, const tomo_kernels *kernels, const tomo_tensor *w,
                                tomo_packing packing, tomo_packed **packed, tomo_error *err);

@@ -1,6 +1,7 @@
 /* tensor_packed.c - products with packed weights: every table that this CPU runs against the reference, the
  * product as a whole against float32, and the same bits for any number of threads and rows. */
 #include "tensor/cpu/packed_kernels.h"
+#include "tensor/ops.h"
 #include "tensor/packed.h"
 
 #include <math.h>
@@ -34,17 +35,27 @@ typedef struct tile_result {
 } tile_result;
 
 static void run_tile(const tomo_packed_kernel *kernel, const float *x, int64_t k, int rows, const void *panel,
-                     const float *w_scale, tile_result *result) {
+                     const float *w_scale, bool with_ends, tile_result *result) {
     int64_t steps = (k + kernel->step - 1) / kernel->step;
     memset(result, 0, sizeof *result);
     for (int r = 0; r < rows; r++)
         kernel->prepare(result->prepared[r], x + r * k, k, steps, &result->scale[r]);
-    kernel->tile(result->out, TOMO_PANEL, result->prepared, sizeof result->prepared[0], result->scale, rows,
-                 panel, w_scale, steps);
+    tomo_tile tile = {.out = result->out,
+                      .out_stride = TOMO_PANEL,
+                      .bias = with_ends ? w_scale : NULL,
+                      .residual = with_ends ? x : NULL,
+                      .x = result->prepared,
+                      .x_stride = sizeof result->prepared[0],
+                      .x_scale = result->scale,
+                      .rows = rows,
+                      .panel = panel,
+                      .w_scale = w_scale,
+                      .steps = steps};
+    kernel->tile(&tile);
 }
 
-/* INT8: whole numbers, so equal to the bit but for the order of the last two factors. BF16: products are
- * exact and sums are in float, in another order: 1e-6 of the sum of magnitudes for each step. */
+/* INT8: whole numbers, so equal but for the rounding of the last two factors and of bias and residual. BF16:
+ * products are exact and sums are in float, in another order: 1e-6 of the sum of magnitudes for each step. */
 static void tables_equal_the_reference(void **state) {
     (void)state;
     static const int64_t lengths[] = {1, 2, 3, 4, 5, 15, 16, 17, 31, 32, 33, 100, 768, 1023, MOST_K};
@@ -60,17 +71,17 @@ static void tables_equal_the_reference(void **state) {
                 fill(x, rows * k, 3);
                 fill(w_scale, TOMO_PANEL, 1);
                 for (int64_t i = 0; i < TOMO_PANEL * (k + 4); i++) panel[i] = (uint8_t)(i * 89 % 127 + 1);
-                run_tile(&tomo_packed_generic.int8, x, k, rows, panel, w_scale, want);
-                run_tile(&tables[t]->int8, x, k, rows, panel, w_scale, got);
+                run_tile(&tomo_packed_generic.int8, x, k, rows, panel, w_scale, rows % 2 == 0, want);
+                run_tile(&tables[t]->int8, x, k, rows, panel, w_scale, rows % 2 == 0, got);
                 assert_memory_equal(got->scale, want->scale, (size_t)rows * sizeof got->scale[0]);
                 for (int i = 0; i < rows * TOMO_PANEL; i++) {
-                    assert_true(fabsf(got->out[i] - want->out[i]) <= 1e-6f * fabsf(want->out[i]));
+                    assert_true(fabsf(got->out[i] - want->out[i]) <= 1e-6f * (10 + fabsf(want->out[i])));
                 }
                 uint16_t *half = (uint16_t *)(void *)panel;
                 for (int64_t i = 0; i < TOMO_PANEL * (k + 1); i++)
                     half[i] = tomo_float_to_bf16(random_value());
-                run_tile(&tomo_packed_generic.bf16, x, k, rows, panel, w_scale, want);
-                run_tile(&tables[t]->bf16, x, k, rows, panel, w_scale, got);
+                run_tile(&tomo_packed_generic.bf16, x, k, rows, panel, w_scale, rows % 2 == 0, want);
+                run_tile(&tables[t]->bf16, x, k, rows, panel, w_scale, rows % 2 == 0, got);
                 for (int i = 0; i < rows * TOMO_PANEL; i++) {
                     assert_true(fabsf(got->out[i] - want->out[i]) <= 1e-6f * 3 * (float)(k + 1));
                 }
@@ -206,12 +217,62 @@ static void forced_tables_are_obeyed(void **state) {
         assert_string_equal(tomo_packed_select(table)->name, "avx2");
 }
 
+/* ------------------------------------------------------------------------- attention */
+
+static float *attend(const float *x, const int64_t shape[4], int64_t keys, int64_t kv_heads, bool causal,
+                     bool half, int threads) {
+    tomo_pool *pool = NULL;
+    tomo_exec exec;
+    const tomo_kernels *table = NULL;
+    assert_int_equal(tomo_pool_create(threads, &pool, NULL), TOMO_OK);
+    assert_int_equal(tomo_kernels_select(NULL, &table, NULL), TOMO_OK);
+    assert_int_equal(tomo_exec_init(&exec, table, pool, NULL, 0, NULL), TOMO_OK);
+    if (half) exec.half = tomo_half_products(table);
+    tomo_tensor q = tomo_tensor_over_const(x, 4, shape);
+    int64_t kv_shape[] = {shape[0], keys, kv_heads, shape[3]};
+    tomo_tensor k = tomo_tensor_over_const(x + 11, 4, kv_shape);
+    tomo_tensor v = tomo_tensor_over_const(x + 77, 4, kv_shape);
+    tomo_tensor *y = tomo_op_attention(&exec, &q, &k, &v, 0.2, causal);
+    assert_non_null(y);
+    size_t bytes = (size_t)tomo_tensor_count(y) * sizeof(float);
+    float *out = malloc(bytes);
+    memcpy(out, y->data, bytes);
+    tomo_exec_release(&exec);
+    tomo_pool_free(pool);
+    return out;
+}
+
+/* Odd head sizes, grouped heads, fewer queries than keys. Scores of rounded factors are off by 0.4 % of their
+ * size, weights and values by as much again: 2 % in all is allowed. */
+static void attention_in_half_is_close_to_float(void **state) {
+    (void)state;
+    static const struct {
+        int64_t shape[4], keys, kv_heads;
+        bool causal;
+    } cases[] = {
+        {{2, 197, 3, 64}, 197, 3, false}, {{1, 50, 4, 33}, 77, 2, true}, {{1, 9, 2, 80}, 9, 1, true}};
+    float *x = calloc(200000, sizeof *x);
+    fill(x, 200000, 1.5f);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const int64_t *s = cases[i].shape;
+        int64_t count = s[0] * s[1] * s[2] * s[3];
+        float *want = attend(x, s, cases[i].keys, cases[i].kv_heads, cases[i].causal, false, 2);
+        float *got = attend(x, s, cases[i].keys, cases[i].kv_heads, cases[i].causal, true, 2);
+        float *one = attend(x, s, cases[i].keys, cases[i].kv_heads, cases[i].causal, true, 1);
+        assert_true(relative_l2(got, want, count) < 0.02);
+        assert_memory_equal(got, one, (size_t)count * sizeof *got);
+        free(want);
+        free(got);
+        free(one);
+    }
+    free(x);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tables_equal_the_reference),
-        cmocka_unit_test(products_are_close_to_float),
-        cmocka_unit_test(threads_and_rows_do_not_change_a_bit),
-        cmocka_unit_test(forced_tables_are_obeyed),
+        cmocka_unit_test(tables_equal_the_reference),           cmocka_unit_test(products_are_close_to_float),
+        cmocka_unit_test(threads_and_rows_do_not_change_a_bit), cmocka_unit_test(forced_tables_are_obeyed),
+        cmocka_unit_test(attention_in_half_is_close_to_float),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

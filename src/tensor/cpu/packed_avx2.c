@@ -50,35 +50,41 @@ static inline __m256i add_products(__m256i sum, __m256i w, __m256i x) {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
-static inline void store_scaled(float *out, __m256i sum, tomo_row_scale x_scale, const float *w_scale) {
+/* 8 outputs of row r from output j of the panel. */
+static inline void put(const tomo_tile *t, int r, int j, __m256i sum) {
+    tomo_row_scale x_scale = t->x_scale[r];
     __m256 value = _mm256_cvtepi32_ps(_mm256_sub_epi32(sum, _mm256_set1_epi32(x_scale.shift)));
-    __m256 scale = _mm256_mul_ps(_mm256_set1_ps(x_scale.scale), _mm256_loadu_ps(w_scale));
-    _mm256_storeu_ps(out, _mm256_mul_ps(value, scale));
+    __m256 scale = _mm256_mul_ps(_mm256_set1_ps(x_scale.scale), _mm256_loadu_ps(t->w_scale + j));
+    __m256 y = _mm256_mul_ps(value, scale);
+    if (t->bias != NULL) y = _mm256_add_ps(y, _mm256_loadu_ps(t->bias + j));
+    if (t->residual != NULL) y = _mm256_add_ps(y, _mm256_loadu_ps(t->residual + r * t->out_stride + j));
+    _mm256_storeu_ps(t->out + r * t->out_stride + j, y);
 }
 
-/* 16 outputs (half a panel) for R rows: 2 R sums and two vectors of weights fit 16 registers. */
+/* 16 outputs (half a panel, from output `half`) for R rows: 2 R sums and two vectors of weights fit 16
+ * registers. */
 #define INT8_TILE(R)                                                                                         \
-    static void int8_##R(float *out, int64_t out_stride, const char *x, int64_t x_stride,                    \
-                         const tomo_row_scale *x_scale, const char *panel, const float *w_scale,             \
-                         int64_t steps) {                                                                    \
+    static void int8_##R(const tomo_tile *t, int first, int half) {                                          \
         __m256i sum[R][2];                                                                                   \
+        const char *x = (const char *)t->x + first * t->x_stride,                                            \
+                   *panel = (const char *)t->panel + half * 4;                                               \
         _Pragma("GCC unroll 4") for (int r = 0; r < R; r++) {                                                \
             sum[r][0] = sum[r][1] = _mm256_setzero_si256();                                                  \
         }                                                                                                    \
-        for (int64_t i = 0; i < steps; i++) {                                                                \
+        for (int64_t i = 0; i < t->steps; i++) {                                                             \
             __m256i w0 = _mm256_loadu_si256((const __m256i *)(const void *)(panel + i * 128));               \
             __m256i w1 = _mm256_loadu_si256((const __m256i *)(const void *)(panel + i * 128 + 32));          \
             _Pragma("GCC unroll 4") for (int r = 0; r < R; r++) {                                            \
                 int32_t four;                                                                                \
-                memcpy(&four, x + r * x_stride + i * 4, sizeof four);                                        \
+                memcpy(&four, x + r * t->x_stride + i * 4, sizeof four);                                     \
                 __m256i a = _mm256_set1_epi32(four);                                                         \
                 sum[r][0] = add_products(sum[r][0], w0, a);                                                  \
                 sum[r][1] = add_products(sum[r][1], w1, a);                                                  \
             }                                                                                                \
         }                                                                                                    \
         _Pragma("GCC unroll 4") for (int r = 0; r < R; r++) {                                                \
-            store_scaled(out + r * out_stride, sum[r][0], x_scale[r], w_scale);                              \
-            store_scaled(out + r * out_stride + 8, sum[r][1], x_scale[r], w_scale + 8);                      \
+            put(t, first + r, half, sum[r][0]);                                                              \
+            put(t, first + r, half + 8, sum[r][1]);                                                          \
         }                                                                                                    \
     }
 
@@ -86,24 +92,12 @@ INT8_TILE(1)
 INT8_TILE(2)
 INT8_TILE(4)
 
-static void tile_int8(float *out, int64_t out_stride, const void *x, int64_t x_stride,
-                      const tomo_row_scale *x_scale, int rows, const void *panel, const float *w_scale,
-                      int64_t steps) {
+static void tile_int8(const tomo_tile *t) {
     for (int half = 0; half < TOMO_PANEL; half += 16) {
-        const char *w = (const char *)panel + half * 4;
-        for (int r = 0; r < rows;) {
-            float *y = out + r * out_stride + half;
-            const char *row = (const char *)x + r * x_stride;
-            int left = rows - r;
-            if (left >= 4) {
-                int8_4(y, out_stride, row, x_stride, x_scale + r, w, w_scale + half, steps);
-            } else if (left >= 2) {
-                int8_2(y, out_stride, row, x_stride, x_scale + r, w, w_scale + half, steps);
-            } else {
-                int8_1(y, out_stride, row, x_stride, x_scale + r, w, w_scale + half, steps);
-            }
-            r += left >= 4 ? 4 : left >= 2 ? 2 : 1;
-        }
+        int r = 0;
+        for (; r + 4 <= t->rows; r += 4) int8_4(t, r, half);
+        for (; r + 2 <= t->rows; r += 2) int8_2(t, r, half);
+        if (r < t->rows) int8_1(t, r, half);
     }
 }
 
@@ -111,10 +105,8 @@ static void tile_int8(float *out, int64_t out_stride, const void *x, int64_t x_s
 static void prepare_bf16(void *out, const float *x, int64_t k, int64_t steps, tomo_row_scale *scale) {
     tomo_packed_generic.bf16.prepare(out, x, k, steps, scale);
 }
-static void tile_bf16(float *out, int64_t out_stride, const void *x, int64_t x_stride,
-                      const tomo_row_scale *x_scale, int rows, const void *panel, const float *w_scale,
-                      int64_t steps) {
-    tomo_packed_generic.bf16.tile(out, out_stride, x, x_stride, x_scale, rows, panel, w_scale, steps);
+static void tile_bf16(const tomo_tile *t) {
+    tomo_packed_generic.bf16.tile(t);
 }
 
 const tomo_packed_kernels tomo_packed_avx2 = {

@@ -19,12 +19,32 @@ static void prepare_bf16(void *out, const float *x, int64_t k, int64_t steps, to
     for (; i < steps * 2; i++) y[i] = 0;
 }
 
-/* Two vectors of 16 outputs for each of R rows; a pair of x is broadcast from memory by the product itself.
- */
+/* Bytes that a panel is fetched ahead; measured (SPEED.md). */
+#define AHEAD 1024
+
+/* Row r of a tile, from its two vectors of sums. */
+static inline __attribute__((always_inline)) void put(const tomo_tile *t, int r, __m512 y0, __m512 y1) {
+    float *out = t->out + r * t->out_stride;
+    if (t->bias != NULL) {
+        y0 = _mm512_add_ps(y0, _mm512_loadu_ps(t->bias));
+        y1 = _mm512_add_ps(y1, _mm512_loadu_ps(t->bias + 16));
+    }
+    if (t->residual != NULL) {
+        const float *residual = t->residual + r * t->out_stride;
+        y0 = _mm512_add_ps(y0, _mm512_loadu_ps(residual));
+        y1 = _mm512_add_ps(y1, _mm512_loadu_ps(residual + 16));
+    }
+    _mm512_storeu_ps(out, y0);
+    _mm512_storeu_ps(out + 16, y1);
+}
+
+/* Two vectors of 16 outputs for each of R rows from row `first`; a pair of x is broadcast from memory by the
+ * product itself. */
 #define BF16_TILE(R)                                                                                         \
-    static void bf16_##R(float *out, int64_t out_stride, const char *x, int64_t x_stride, const char *panel, \
-                         int64_t steps) {                                                                    \
+    static void bf16_##R(const tomo_tile *t, int first) {                                                    \
         __m512 sum[R][2];                                                                                    \
+        const char *x = (const char *)t->x + first * t->x_stride, *panel = t->panel;                         \
+        const int64_t x_stride = t->x_stride, steps = t->steps;                                              \
         _Pragma("GCC unroll 12") for (int r = 0; r < R; r++) {                                               \
             sum[r][0] = sum[r][1] = _mm512_setzero_ps();                                                     \
         }                                                                                                    \
@@ -41,14 +61,8 @@ static void prepare_bf16(void *out, const float *x, int64_t k, int64_t steps, to
                 sum[r][1] = _mm512_dpbf16_ps(sum[r][1], w1, a);                                              \
             }                                                                                                \
         }                                                                                                    \
-        _Pragma("GCC unroll 12") for (int r = 0; r < R; r++) {                                               \
-            _mm512_storeu_ps(out + r * out_stride, sum[r][0]);                                               \
-            _mm512_storeu_ps(out + r * out_stride + 16, sum[r][1]);                                          \
-        }                                                                                                    \
+        _Pragma("GCC unroll 12") for (int r = 0; r < R; r++) put(t, first + r, sum[r][0], sum[r][1]);        \
     }
-
-/* Bytes that a panel is fetched ahead; measured (SPEED.md). */
-#define AHEAD 1024
 
 BF16_TILE(1)
 BF16_TILE(2)
@@ -58,27 +72,27 @@ BF16_TILE(6)
 BF16_TILE(8)
 BF16_TILE(12)
 
-typedef void (*bf16_fn)(float *, int64_t, const char *, int64_t, const char *, int64_t);
+typedef struct tile_size {
+    int rows;
+    void (*run)(const tomo_tile *t, int first);
+} tile_size;
 
-static void tile_bf16(float *out, int64_t out_stride, const void *x, int64_t x_stride,
-                      const tomo_row_scale *x_scale, int rows, const void *panel, const float *w_scale,
-                      int64_t steps) {
-    (void)x_scale;
-    (void)w_scale;
-    static const struct {
-        int rows;
-        bf16_fn run;
-    } sizes[] = {{12, bf16_12}, {8, bf16_8}, {6, bf16_6}, {4, bf16_4}, {3, bf16_3}, {2, bf16_2}, {1, bf16_1}};
-    int r = 0;
-    for (size_t s = 0; r < rows;) {
-        if (rows - r < sizes[s].rows) {
-            s++;
+/* Covers the rows of a tile with the compiled sizes, largest first; the last size is 1. */
+static void cover(const tomo_tile *t, const tile_size *sizes) {
+    for (int r = 0; r < t->rows;) {
+        if (t->rows - r < sizes->rows) {
+            sizes++;
             continue;
         }
-        sizes[s].run(out + r * out_stride, out_stride, (const char *)x + r * x_stride, x_stride, panel,
-                     steps);
-        r += sizes[s].rows;
+        sizes->run(t, r);
+        r += sizes->rows;
     }
+}
+
+static void tile_bf16(const tomo_tile *t) {
+    static const tile_size sizes[] = {{12, bf16_12}, {8, bf16_8}, {6, bf16_6}, {4, bf16_4},
+                                      {3, bf16_3},   {2, bf16_2}, {1, bf16_1}};
+    cover(t, sizes);
 }
 
 /* ------------------------------------------------------------------------------- INT8 */
@@ -122,10 +136,10 @@ static inline __m512i add_products(__m512i sum, __m512i w, __m512i x) {
 }
 
 #define INT8_TILE(R)                                                                                         \
-    static void int8_##R(float *out, int64_t out_stride, const char *x, int64_t x_stride,                    \
-                         const tomo_row_scale *x_scale, const char *panel, const float *w_scale,             \
-                         int64_t steps) {                                                                    \
+    static void int8_##R(const tomo_tile *t, int first) {                                                    \
         __m512i sum[R][2];                                                                                   \
+        const char *x = (const char *)t->x + first * t->x_stride, *panel = t->panel;                         \
+        const int64_t x_stride = t->x_stride, steps = t->steps;                                              \
         _Pragma("GCC unroll 12") for (int r = 0; r < R; r++) {                                               \
             sum[r][0] = sum[r][1] = _mm512_setzero_si512();                                                  \
         }                                                                                                    \
@@ -142,10 +156,10 @@ static inline __m512i add_products(__m512i sum, __m512i w, __m512i x) {
                 sum[r][1] = add_products(sum[r][1], w1, a);                                                  \
             }                                                                                                \
         }                                                                                                    \
-        __m512 s0 = _mm512_loadu_ps(w_scale), s1 = _mm512_loadu_ps(w_scale + 16);                            \
+        __m512 s0 = _mm512_loadu_ps(t->w_scale), s1 = _mm512_loadu_ps(t->w_scale + 16);                      \
         _Pragma("GCC unroll 12") for (int r = 0; r < R; r++) {                                               \
-            _mm512_storeu_ps(out + r * out_stride, scaled(sum[r][0], x_scale[r], s0));                       \
-            _mm512_storeu_ps(out + r * out_stride + 16, scaled(sum[r][1], x_scale[r], s1));                  \
+            tomo_row_scale scale = t->x_scale[first + r];                                                    \
+            put(t, first + r, scaled(sum[r][0], scale, s0), scaled(sum[r][1], scale, s1));                   \
         }                                                                                                    \
     }
 
@@ -157,26 +171,10 @@ INT8_TILE(6)
 INT8_TILE(8)
 INT8_TILE(12)
 
-typedef void (*int8_fn)(float *, int64_t, const char *, int64_t, const tomo_row_scale *, const char *,
-                        const float *, int64_t);
-
-static void tile_int8(float *out, int64_t out_stride, const void *x, int64_t x_stride,
-                      const tomo_row_scale *x_scale, int rows, const void *panel, const float *w_scale,
-                      int64_t steps) {
-    static const struct {
-        int rows;
-        int8_fn run;
-    } sizes[] = {{12, int8_12}, {8, int8_8}, {6, int8_6}, {4, int8_4}, {3, int8_3}, {2, int8_2}, {1, int8_1}};
-    int r = 0;
-    for (size_t s = 0; r < rows;) {
-        if (rows - r < sizes[s].rows) {
-            s++;
-            continue;
-        }
-        sizes[s].run(out + r * out_stride, out_stride, (const char *)x + r * x_stride, x_stride, x_scale + r,
-                     panel, w_scale, steps);
-        r += sizes[s].rows;
-    }
+static void tile_int8(const tomo_tile *t) {
+    static const tile_size sizes[] = {{12, int8_12}, {8, int8_8}, {6, int8_6}, {4, int8_4},
+                                      {3, int8_3},   {2, int8_2}, {1, int8_1}};
+    cover(t, sizes);
 }
 
 const tomo_packed_kernels tomo_packed_avx512 = {

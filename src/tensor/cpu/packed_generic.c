@@ -13,20 +13,22 @@ static void prepare_bf16(void *out, const float *x, int64_t k, int64_t steps, to
     (void)scale;
 }
 
-static void tile_bf16(float *out, int64_t out_stride, const void *x, int64_t x_stride,
-                      const tomo_row_scale *x_scale, int rows, const void *panel, const float *w_scale,
-                      int64_t steps) {
-    (void)x_scale;
-    (void)w_scale;
-    for (int r = 0; r < rows; r++) {
-        const uint16_t *row = (const uint16_t *)(const void *)((const char *)x + r * x_stride);
+static void put(const tomo_tile *t, int r, int j, float sum) {
+    if (t->bias != NULL) sum += t->bias[j];
+    if (t->residual != NULL) sum += t->residual[r * t->out_stride + j];
+    t->out[r * t->out_stride + j] = sum;
+}
+
+static void tile_bf16(const tomo_tile *t) {
+    for (int r = 0; r < t->rows; r++) {
+        const uint16_t *row = (const uint16_t *)(const void *)((const char *)t->x + r * t->x_stride);
         for (int j = 0; j < TOMO_PANEL; j++) {
             float sum = 0;
-            for (int64_t i = 0; i < steps * 2; i++) {
-                uint16_t w = ((const uint16_t *)panel)[(i / 2 * TOMO_PANEL + j) * 2 + i % 2];
+            for (int64_t i = 0; i < t->steps * 2; i++) {
+                uint16_t w = ((const uint16_t *)t->panel)[(i / 2 * TOMO_PANEL + j) * 2 + i % 2];
                 sum += tomo_bf16_to_float(row[i]) * tomo_bf16_to_float(w);
             }
-            out[r * out_stride + j] = sum;
+            put(t, r, j, sum);
         }
     }
 }
@@ -45,17 +47,15 @@ static void prepare_int8(void *out, const float *x, int64_t k, int64_t steps, to
     *scale = (tomo_row_scale){largest / 127.0f, TOMO_INT8_ZERO * sum};
 }
 
-static void tile_int8(float *out, int64_t out_stride, const void *x, int64_t x_stride,
-                      const tomo_row_scale *x_scale, int rows, const void *panel, const float *w_scale,
-                      int64_t steps) {
-    for (int r = 0; r < rows; r++) {
-        const int8_t *row = (const int8_t *)x + r * x_stride;
+static void tile_int8(const tomo_tile *t) {
+    for (int r = 0; r < t->rows; r++) {
+        const int8_t *row = (const int8_t *)t->x + r * t->x_stride;
         for (int j = 0; j < TOMO_PANEL; j++) {
             int32_t sum = 0;
-            for (int64_t i = 0; i < steps * 4; i++) {
-                sum += row[i] * ((const uint8_t *)panel)[(i / 4 * TOMO_PANEL + j) * 4 + i % 4];
+            for (int64_t i = 0; i < t->steps * 4; i++) {
+                sum += row[i] * ((const uint8_t *)t->panel)[(i / 4 * TOMO_PANEL + j) * 4 + i % 4];
             }
-            out[r * out_stride + j] = (float)(sum - x_scale[r].shift) * (x_scale[r].scale * w_scale[j]);
+            put(t, r, j, (float)(sum - t->x_scale[r].shift) * (t->x_scale[r].scale * t->w_scale[j]));
         }
     }
 }

@@ -19,6 +19,20 @@ typedef struct tomo_row_scale {
     int32_t shift; /* TOMO_INT8_ZERO times the sum of the row's elements */
 } tomo_row_scale;
 
+typedef struct tomo_tile {
+    float *out;            /* row stride out_stride */
+    const float *residual; /* row stride out_stride, or NULL */
+    const float *bias;     /* [TOMO_PANEL] or NULL */
+    int64_t out_stride;
+    const void *x; /* prepared rows, x_stride bytes apart */
+    int64_t x_stride;
+    const tomo_row_scale *x_scale; /* [rows], INT8 */
+    int rows;                      /* 1 to TOMO_TILE_ROWS */
+    const void *panel;
+    const float *w_scale; /* [TOMO_PANEL], INT8 */
+    int64_t steps;
+} tomo_tile;
+
 /* A product of one packing. Rows of x are first brought into the type of the product ("prepared"), then tiles
  * of up to TOMO_TILE_ROWS rows and TOMO_PANEL outputs are computed. `steps` is k / step, rounded up. */
 typedef struct tomo_packed_kernel {
@@ -27,11 +41,9 @@ typedef struct tomo_packed_kernel {
     size_t element_size; /* of packed weights and of prepared x */
     /* x [k] -> out [steps * step], zeros behind k; BF16 leaves *scale alone. */
     void (*prepare)(void *out, const float *x, int64_t k, int64_t steps, tomo_row_scale *scale);
-    /* out[r * out_stride + j] = sum over k of x[r] w[j], times scales, for r < rows, all TOMO_PANEL j.
-     * x: prepared rows x_stride bytes apart; x_scale [rows] and w_scale [TOMO_PANEL]: INT8 alone. */
-    void (*tile)(float *out, int64_t out_stride, const void *x, int64_t x_stride,
-                 const tomo_row_scale *x_scale, int rows, const void *panel, const float *w_scale,
-                 int64_t steps);
+    /* y[r][j] = sum over k of x[r] w[j], times scales, + bias[j] + residual[r][j]; for r < rows and all
+     * TOMO_PANEL j. Bias and residual are added while the sums are in registers. */
+    void (*tile)(const tomo_tile *tile);
 } tomo_packed_kernel;
 
 typedef struct tomo_packed_kernels {
