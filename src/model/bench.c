@@ -96,9 +96,9 @@ static void plan(bench *b) {
     if (!b->session->model->reads_scans) return;
     const tomo_vit *v = tomo_encoder_vit(b->session->model->encoder);
     int64_t side = v->image_size / v->patch_size, P = side * side, C = v->width;
-    int64_t M = v->layers[0].fc1.weight.shape[0], rows = TOMO_ENCODER_BATCH * (P + 1);
-    b->encoder[b->encoder_count++] =
-        (tomo_product){TOMO_ENCODER_BATCH * P, C, 3 * v->patch_size * v->patch_size, 1};
+    int64_t M = v->layers[0].fc1.weight.shape[0], batch = tomo_reading_batch(b->session->model);
+    int64_t rows = batch * (P + 1);
+    b->encoder[b->encoder_count++] = (tomo_product){batch * P, C, 3 * v->patch_size * v->patch_size, 1};
     b->encoder[b->encoder_count++] = (tomo_product){rows, 3 * C, C, v->depth};
     b->encoder[b->encoder_count++] = (tomo_product){rows, C, C, v->depth};
     b->encoder[b->encoder_count++] = (tomo_product){rows, M, C, v->depth};
@@ -138,8 +138,8 @@ static tomo_status one_batch(bench *b, double *seconds, tomo_error *err) {
     tomo_exec *exec = &b->session->exec;
     const tomo_vit *v = tomo_encoder_vit(b->session->model->encoder);
     tomo_arena_reset(exec->arena);
-    tomo_tensor *pixels =
-        tomo_exec_tensor(exec, 4, (int64_t[]){TOMO_ENCODER_BATCH, 3, v->image_size, v->image_size});
+    tomo_tensor *pixels = tomo_exec_tensor(
+        exec, 4, (int64_t[]){tomo_reading_batch(b->session->model), 3, v->image_size, v->image_size});
     if (pixels == NULL) return tomo_exec_status(exec, err);
     for (int64_t i = 0; i < tomo_tensor_count(pixels); i++)
         tomo_tensor_f32(pixels)[i] = (float)(i % 255) / 127.5f - 1;
@@ -153,7 +153,8 @@ static tomo_status bench_encoder(bench *b, tomo_error *err) {
     series rate = {0};
     double seconds, times[MOST_REPEATS];
     const tomo_hooks *hooks = b->session->exec.hooks;
-    int64_t batches = (b->options.slices + TOMO_ENCODER_BATCH - 1) / TOMO_ENCODER_BATCH;
+    int64_t batch = tomo_reading_batch(b->session->model);
+    int64_t batches = (b->options.slices + batch - 1) / batch;
     tomo_status status = one_batch(b, &seconds, err); /* the arena grows and pages are touched */
     for (int i = 0; i < b->options.repeats && status == TOMO_OK; i++) {
         double total = 0;
@@ -162,7 +163,7 @@ static tomo_status bench_encoder(bench *b, tomo_error *err) {
             status = one_batch(b, &seconds, err);
             total += seconds;
         }
-        times[i] = total * 1e3 / (double)(batches * TOMO_ENCODER_BATCH);
+        times[i] = total * 1e3 / (double)(batches * batch);
         rate.value[i] = b->encoder_operations * (double)batches / total * 1e-9;
         rate.fraction[i] = rate.value[i] / rate.limit[i];
         rate.count = i + 1;

@@ -83,12 +83,16 @@ static tomo_status keep_features(reader *r, int64_t s, int64_t index, tomo_error
     return TOMO_OK;
 }
 
+int64_t tomo_reading_batch(const tomo_model *model) {
+    return strcmp(model->precision, "f32") == 0 ? 8 : 2;
+}
+
 static tomo_status walk(reader *r, tomo_error *err) {
-    int64_t S = r->slices->slices;
+    int64_t S = r->slices->slices, batch = tomo_reading_batch(r->model);
     const tomo_hooks *hooks = &r->model->context->hooks;
     tomo_status status = TOMO_OK;
-    for (int64_t first = 0; first < S && status == TOMO_OK; first += TOMO_ENCODER_BATCH) {
-        int64_t count = S - first < TOMO_ENCODER_BATCH ? S - first : TOMO_ENCODER_BATCH;
+    for (int64_t first = 0; first < S && status == TOMO_OK; first += batch) {
+        int64_t count = S - first < batch ? S - first : batch;
         status = tomo_progress(hooks, "encoding slices", first, S, err);
         if (status == TOMO_OK) status = encode(r, first, count, err);
         for (int64_t i = 0; i < count && status == TOMO_OK; i++) {

@@ -26,8 +26,8 @@ tomo_status tomo_reading_make(const tomo_model *model, tomo_exec *exec, const to
                               tomo_reading *reading, tomo_error *err);
 void tomo_reading_free(tomo_reading *reading);
 
-/* Slices that go through the encoder at once: enough rows for the matrix product's full rate, few enough to
- * stay small. */
-#define TOMO_ENCODER_BATCH 8
+/* Slices that go through the encoder at once: enough rows for the matrix product's full rate, few enough that
+ * activations stay in the caches. Packed products need fewer rows (SPEED.md). */
+int64_t tomo_reading_batch(const tomo_model *model);
 
 #endif
