@@ -7,6 +7,7 @@ pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET GLOBAL libpcre2-8)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET GLOBAL libutf8proc)
 pkg_check_modules(LIBZIP REQUIRED IMPORTED_TARGET GLOBAL libzip)
 pkg_check_modules(PNG REQUIRED IMPORTED_TARGET GLOBAL libpng)
+pkg_check_modules(CRYPTO REQUIRED IMPORTED_TARGET GLOBAL libcrypto)
 # The CMake packages of oneDNN, GDCM and nifti ask for the development files of everything they were built with;
 # header and library are all that is needed.
 find_path(DNNL_INCLUDE dnnl.h REQUIRED)
