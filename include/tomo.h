@@ -250,6 +250,8 @@ typedef struct tomo_generate_options {
     uint64_t seed;
     tomo_text_fn text; /* streams the answer */
     void *user;        /* handed to text */
+    const char
+        *instruction; /* of tomo_session_report; default: the model's own (config.json, prompt.report) */
 } tomo_generate_options;
 
 typedef struct tomo_answer {

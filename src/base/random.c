@@ -2,7 +2,9 @@
 
 #include <math.h>
 
-static uint64_t rotate_left(uint64_t x, int bits) { return x << bits | x >> (64 - bits); }
+static uint64_t rotate_left(uint64_t x, int bits) {
+    return x << bits | x >> (64 - bits);
+}
 
 tomo_random tomo_random_seed(uint64_t seed) {
     tomo_random r;
@@ -26,7 +28,15 @@ uint64_t tomo_random_next(tomo_random *r) {
     return result;
 }
 
-double tomo_random_unit(tomo_random *r) { return (double)(tomo_random_next(r) >> 11) * 0x1p-53; }
+double tomo_random_unit(tomo_random *r) {
+    return (double)(tomo_random_next(r) >> 11) * 0x1p-53;
+}
+
+/* The upper half of a product. */
+__extension__ typedef unsigned __int128 wide;
+uint64_t tomo_random_below(tomo_random *r, uint64_t count) {
+    return (uint64_t)((wide)tomo_random_next(r) * count >> 64);
+}
 
 double tomo_random_normal(tomo_random *r) {
     double u = 1.0 - tomo_random_unit(r), v = tomo_random_unit(r); /* u > 0, so that its logarithm exists */

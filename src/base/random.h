@@ -1,5 +1,5 @@
-/* random.h - random numbers that are the same for a seed on every machine: xoshiro256** (Blackman and Vigna, 2018),
- * seeded by splitmix64. */
+/* random.h - random numbers that are the same for a seed on every machine: xoshiro256** (Blackman and Vigna,
+ * 2018), seeded by splitmix64. */
 #ifndef TOMO_BASE_RANDOM_H
 #define TOMO_BASE_RANDOM_H
 
@@ -13,6 +13,8 @@ tomo_random tomo_random_seed(uint64_t seed);
 uint64_t tomo_random_next(tomo_random *random);
 /* Uniform in [0, 1), 53 bits. */
 double tomo_random_unit(tomo_random *random);
+/* Uniform in 0 .. count - 1; the bias of count / 2^64 is never seen. */
+uint64_t tomo_random_below(tomo_random *random, uint64_t count);
 /* Standard normal (Box and Muller, two draws a number). */
 double tomo_random_normal(tomo_random *random);
 

@@ -127,7 +127,7 @@ tomo_status tomo_session_choose(tomo_session *session, const char *question, con
     tomo_buffer text = {.maximum = SIZE_MAX / 2};
     int64_t tokens = tomo_connector_token_count(&m->config.connector);
     tomo_status status = write_question(&text, question, choices, count)
-                             ? tomo_prompt_scan(m, text.data, tokens, &prompt, err)
+                             ? tomo_prompt_question(m, text.data, tokens, &prompt, err)
                              : tomo_fail_memory(err, "a question", text.size);
     if (status == TOMO_OK) status = encode_choices(m, choices, count, letters, answers, err);
     if (status == TOMO_OK) status = score_choices(session, &prompt, answers, count, letters, results, err);

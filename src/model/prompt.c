@@ -12,22 +12,23 @@ static tomo_status add_plain(const tomo_model *m, const char *text, tomo_ids *id
                                  err);
 }
 
-/* The benchmark's text: placeholders, then a report's instruction at once or a question behind a space. */
-static tomo_status prompt_m3d(const tomo_model *m, const char *question, int64_t image_tokens, tomo_ids *ids,
-                              tomo_error *err) {
+/* The benchmark's text: placeholders, and what stands behind them at once. */
+tomo_status tomo_prompt_m3d(const tomo_model *m, const char *text, int64_t image_tokens, tomo_ids *ids,
+                            tomo_error *err) {
     tomo_status status = add_begin(m, ids, err);
     for (int64_t i = 0; i < image_tokens && status == TOMO_OK; i++) {
         if (!tomo_ids_add(ids, m->image_id)) status = tomo_fail_memory(err, "prompt", ids->capacity);
     }
-    if (status != TOMO_OK || question == NULL) {
-        return status == TOMO_OK ? add_plain(m, m->config.report, ids, err) : status;
-    }
+    return status == TOMO_OK ? add_plain(m, text, ids, err) : status;
+}
+
+/* A question stands behind a space. */
+static tomo_status question_m3d(const tomo_model *m, const char *question, int64_t image_tokens,
+                                tomo_ids *ids, tomo_error *err) {
     tomo_buffer text = {.maximum = SIZE_MAX / 2};
-    if (!tomo_buffer_format(&text, " %s", question)) {
-        status = tomo_fail_memory(err, "prompt", strlen(question));
-    } else {
-        status = add_plain(m, text.data, ids, err);
-    }
+    tomo_status status = tomo_buffer_format(&text, " %s", question)
+                             ? tomo_prompt_m3d(m, text.data, image_tokens, ids, err)
+                             : tomo_fail_memory(err, "prompt", strlen(question));
     tomo_buffer_free(&text);
     return status;
 }
@@ -38,17 +39,28 @@ static tomo_status needs_chat(const tomo_model *m, tomo_error *err) {
     return m->chat_error.status;
 }
 
-tomo_status tomo_prompt_scan(const tomo_model *m, const char *question, int64_t image_tokens, tomo_ids *ids,
+static tomo_status chat_scan(const tomo_model *m, const char *text, int64_t image_tokens, tomo_ids *ids,
                              tomo_error *err) {
-    if (m->config.prompt_format == TOMO_PROMPT_M3D) return prompt_m3d(m, question, image_tokens, ids, err);
     tomo_status status = needs_chat(m, err);
     if (status != TOMO_OK) return status;
     tomo_chat_message messages[2];
     size_t count = 0;
     if (m->config.system != NULL) messages[count++] = (tomo_chat_message){"system", m->config.system, 0};
-    messages[count++] =
-        (tomo_chat_message){"user", question == NULL ? m->config.report : question, (int32_t)image_tokens};
+    messages[count++] = (tomo_chat_message){"user", text, (int32_t)image_tokens};
     return tomo_chat_encode(m->chat, m->tokenizer, messages, count, true, m->image_id, ids, err);
+}
+
+tomo_status tomo_prompt_question(const tomo_model *m, const char *question, int64_t image_tokens,
+                                 tomo_ids *ids, tomo_error *err) {
+    if (m->config.prompt_format == TOMO_PROMPT_M3D) return question_m3d(m, question, image_tokens, ids, err);
+    return chat_scan(m, question, image_tokens, ids, err);
+}
+
+tomo_status tomo_prompt_report(const tomo_model *m, const char *instruction, int64_t image_tokens,
+                               tomo_ids *ids, tomo_error *err) {
+    const char *text = instruction != NULL ? instruction : m->config.report;
+    if (m->config.prompt_format == TOMO_PROMPT_M3D) return tomo_prompt_m3d(m, text, image_tokens, ids, err);
+    return chat_scan(m, text, image_tokens, ids, err);
 }
 
 tomo_status tomo_prompt_text(const tomo_model *m, const char *text, bool chat, tomo_ids *ids,

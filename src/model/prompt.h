@@ -4,10 +4,17 @@
 
 #include "model/model.h"
 
-/* question NULL: the model's own instruction for a report. Appends the ids of the prompt with `image_tokens`
- * placeholders in it. What the user typed is encoded as plain text. */
-tomo_status tomo_prompt_scan(const tomo_model *model, const char *question, int64_t image_tokens,
-                             tomo_ids *ids, tomo_error *err);
+/* Each appends the ids of a prompt with `image_tokens` placeholders in it. What the user typed is encoded as
+ * plain text. */
+
+tomo_status tomo_prompt_question(const tomo_model *model, const char *question, int64_t image_tokens,
+                                 tomo_ids *ids, tomo_error *err);
+/* instruction NULL: the model's own. The benchmark's plain text has no space in front of it. */
+tomo_status tomo_prompt_report(const tomo_model *model, const char *instruction, int64_t image_tokens,
+                               tomo_ids *ids, tomo_error *err);
+/* The benchmark's plain text: what stands behind the placeholders as it is. */
+tomo_status tomo_prompt_m3d(const tomo_model *model, const char *text, int64_t image_tokens, tomo_ids *ids,
+                            tomo_error *err);
 /* Text without a scan: a user's turn, or as it stands. */
 tomo_status tomo_prompt_text(const tomo_model *model, const char *text, bool chat, tomo_ids *ids,
                              tomo_error *err);

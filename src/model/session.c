@@ -211,7 +211,9 @@ static tomo_status answer_scan(tomo_session *s, const char *question, const tomo
     if (status == TOMO_OK) status = check_options(options, err);
     if (status == TOMO_OK) {
         int64_t tokens = tomo_connector_token_count(&s->model->config.connector);
-        status = tomo_prompt_scan(s->model, question, tokens, &prompt, err);
+        const char *instruction = options != NULL ? options->instruction : NULL;
+        status = question != NULL ? tomo_prompt_question(s->model, question, tokens, &prompt, err)
+                                  : tomo_prompt_report(s->model, instruction, tokens, &prompt, err);
     }
     if (status == TOMO_OK) status = answer_prompt(s, &prompt, true, options, answer, err);
     tomo_ids_free(&prompt);

@@ -7,9 +7,9 @@
 #include "volume/slices.h"
 
 typedef struct tomo_augmentation {
-    int quarter_turns;   /* 0 to 3, from height to width, as numpy.rot90 turns */
-    bool flip[3];        /* slices, height, width; after the turn */
-    float scale, offset; /* v * (1 + scale) + offset, rounded after each step; 0: left as it is */
+    int quarter_turns;    /* 0 to 3, from height to width, as numpy.rot90 turns */
+    bool flip[3];         /* slices, height, width; after the turn */
+    double scale, offset; /* v * (1 + scale) + offset, rounded after each step; 0: left as it is */
 } tomo_augmentation;
 
 /* Depends on seed, epoch and index alone. */

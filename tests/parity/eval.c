@@ -3,11 +3,10 @@
  * equal. Scores agree to 1e-6 (they are computed in double precision from equal counts; libm may differ in
  * the last digits). */
 #include "base/file.h"
-#include "base/json.h"
 #include "eval/meteor.h"
 #include "eval/overlap.h"
 #include "eval/porter.h"
-#include "support/parity.h"
+#include "support/columns.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -39,55 +38,11 @@ static tomo_points text_of(const cJSON *row, const char *key) {
     return points(cJSON_IsString(item) ? item->valuestring : "");
 }
 
-/* ------------------------------------------------------------------------------ rows and columns */
-
-/* A case: how many rows it has, and the first that is wrong. */
-typedef struct column {
-    int rows, wrong, first;
-    char what[200];
-} column;
-
-static void count_row(column *c, int row, bool good, const char *what) {
-    c->rows++;
-    if (good) return;
-    if (c->wrong++ == 0) {
-        c->first = row;
-        (void)snprintf(c->what, sizeof c->what, "%.190s", what);
-    }
-}
-
-static void end_column(parity *p, const char *file, const char *name, const column *c) {
-    char label[256];
-    (void)snprintf(label, sizeof label, "%s/%s", file, name);
-    if (c->rows == 0) {
-        parity_fail(p, label, "no row of this kind");
-    } else if (c->wrong == 0) {
-        parity_pass(p, label);
-    } else {
-        parity_fail(p, label, "%d of %d rows differ, first row %d: %s", c->wrong, c->rows, c->first, c->what);
-    }
-}
-
-/* Lines of JSON; they end only at a line feed. */
-static cJSON *read_lines(const char *path) {
-    char *bytes = NULL;
-    size_t size = 0;
-    cJSON *list = cJSON_CreateArray();
-    if (tomo_file_read(path, FILE_LIMIT, &bytes, &size, NULL) != TOMO_OK) return list;
-    for (char *at = bytes; at < bytes + size;) {
-        char *end = memchr(at, '\n', (size_t)(bytes + size - at));
-        if (end == NULL) end = bytes + size;
-        cJSON *row = cJSON_ParseWithLength(at, (size_t)(end - at));
-        if (row != NULL) cJSON_AddItemToArray(list, row);
-        at = end + 1;
-    }
-    free(bytes);
-    return list;
-}
+/* ------------------------------------------------------------------------------ rows */
 
 static cJSON *read_neighbour(const parity *p, const char *name) {
     char *path = tomo_path_join(p->root, name);
-    cJSON *list = read_lines(path);
+    cJSON *list = columns_read_lines(path);
     free(path);
     return list;
 }
@@ -141,22 +96,22 @@ static void check_tokens(int row, const char *utf8, const char *side, const cJSO
     tomo_tokens tokens;
     tomo_points text = points(utf8);
     (void)snprintf(key, sizeof key, "sent_%s", side);
-    count_row(&c->sentences, row, sentences_equal(text, tomo_json_get(want, key)), utf8);
+    column_count(&c->sentences, row, sentences_equal(text, tomo_json_get(want, key)), utf8);
     bool good = tomo_tokens_words(shared.arena, shared.punkt, text, &tokens);
     (void)snprintf(key, sizeof key, "word_%s", side);
-    count_row(&c->words, row, good && is_joined(&tokens, want, key), utf8);
+    column_count(&c->words, row, good && is_joined(&tokens, want, key), utf8);
     (void)snprintf(key, sizeof key, "stem_%s", side);
-    count_row(&c->stems, row, good && stems_equal(&tokens, want, key), utf8);
+    column_count(&c->stems, row, good && stems_equal(&tokens, want, key), utf8);
     (void)snprintf(key, sizeof key, "bleu_%s", side);
     good = tomo_tokens_bleu(shared.arena, text, &tokens);
-    count_row(&c->bleu, row, good && is_joined(&tokens, want, key), utf8);
+    column_count(&c->bleu, row, good && is_joined(&tokens, want, key), utf8);
     (void)snprintf(key, sizeof key, "rouge_%s", side);
     good = tomo_tokens_rouge(shared.arena, text, &tokens);
-    count_row(&c->rouge, row, good && is_joined(&tokens, want, key), utf8);
+    column_count(&c->rouge, row, good && is_joined(&tokens, want, key), utf8);
 }
 
 static void run_tokens(parity *p, const char *name, const char *path) {
-    cJSON *rows = read_lines(path), *pairs = read_neighbour(p, "pairs.jsonl");
+    cJSON *rows = columns_read_lines(path), *pairs = read_neighbour(p, "pairs.jsonl");
     token_columns c = {0};
     const cJSON *row, *pair = pairs->child;
     cJSON_ArrayForEach(row, rows) {
@@ -167,11 +122,11 @@ static void run_tokens(parity *p, const char *name, const char *path) {
         check_tokens(id, tomo_json_get(pair, "ref")->valuestring, "ref", row, &c);
         tomo_arena_reset(shared.arena);
     }
-    end_column(p, name, "sentences", &c.sentences);
-    end_column(p, name, "words", &c.words);
-    end_column(p, name, "stems", &c.stems);
-    end_column(p, name, "bleu", &c.bleu);
-    end_column(p, name, "rouge", &c.rouge);
+    column_end(p, name, "sentences", &c.sentences);
+    column_end(p, name, "words", &c.words);
+    column_end(p, name, "stems", &c.stems);
+    column_end(p, name, "bleu", &c.bleu);
+    column_end(p, name, "rouge", &c.rouge);
     cJSON_Delete(rows);
     cJSON_Delete(pairs);
 }
@@ -190,10 +145,10 @@ static void run_stems(parity *p, const char *name, const char *path) {
         tomo_points got;
         if (row == 0 || stem == NULL) continue;
         bool good = tomo_porter_stem(shared.arena, points(word), &got);
-        count_row(&c, row, good && is_text(got, stem), word);
+        column_count(&c, row, good && is_text(got, stem), word);
         tomo_arena_reset(shared.arena);
     }
-    end_column(p, name, "stems", &c);
+    column_end(p, name, "stems", &c);
     free(bytes);
 }
 
@@ -279,38 +234,38 @@ static void check_meteor(int row, const char *utf8, tomo_points prediction, tomo
     bool good = tomo_tokens_words(shared.arena, shared.punkt, prediction, &a) &&
                 tomo_tokens_words(shared.arena, shared.punkt, reference, &b) &&
                 tomo_meteor_score(shared.arena, shared.synonyms, &a, &b, &got);
-    count_row(&c->meteor, row, good && meteor_equal(&got, want), utf8);
-    count_row(&c->alignment, row,
+    column_count(&c->meteor, row, good && meteor_equal(&got, want), utf8);
+    column_count(&c->alignment, row,
               good && stage_equal(&got, a.count, TOMO_METEOR_EXACT, tomo_json_get(want, "exact")) &&
                   stage_equal(&got, a.count, TOMO_METEOR_STEM, tomo_json_get(want, "stem")) &&
                   stage_equal(&got, a.count, TOMO_METEOR_SYNONYM, tomo_json_get(want, "wordnet")),
               utf8);
-    count_row(&c->leftovers, row, good && leftovers_equal(&got, a.count, b.count, want), utf8);
+    column_count(&c->leftovers, row, good && leftovers_equal(&got, a.count, b.count, want), utf8);
 }
 
 static void run_pairs(parity *p, const char *name, const char *path) {
-    cJSON *rows = read_lines(path);
+    cJSON *rows = columns_read_lines(path);
     score_columns c = {0};
     const cJSON *row;
     cJSON_ArrayForEach(row, rows) {
         const char *utf8 = tomo_json_get(row, "pred")->valuestring;
         int id = (int)tomo_json_get(row, "id")->valuedouble;
         tomo_points prediction = text_of(row, "pred"), reference = text_of(row, "ref");
-        count_row(&c.bleu, id, bleu_equal(prediction, reference, tomo_json_get(row, "bleu")), utf8);
-        count_row(&c.rouge, id, rouge_equal(prediction, reference, tomo_json_get(row, "rouge1")), utf8);
+        column_count(&c.bleu, id, bleu_equal(prediction, reference, tomo_json_get(row, "bleu")), utf8);
+        column_count(&c.rouge, id, rouge_equal(prediction, reference, tomo_json_get(row, "rouge1")), utf8);
         if (shared.synonyms != NULL) {
             check_meteor(id, utf8, prediction, reference, tomo_json_get(row, "meteor"), &c);
         }
         tomo_arena_reset(shared.arena);
     }
-    end_column(p, name, "bleu", &c.bleu);
-    end_column(p, name, "rouge1", &c.rouge);
+    column_end(p, name, "bleu", &c.bleu);
+    column_end(p, name, "rouge1", &c.rouge);
     if (shared.synonyms == NULL) {
         parity_skip(p, "pairs.jsonl/meteor", "%s", shared.wordnet_error.message);
     } else {
-        end_column(p, name, "meteor", &c.meteor);
-        end_column(p, name, "alignment", &c.alignment);
-        end_column(p, name, "words before synonyms", &c.leftovers);
+        column_end(p, name, "meteor", &c.meteor);
+        column_end(p, name, "alignment", &c.alignment);
+        column_end(p, name, "words before synonyms", &c.leftovers);
     }
     cJSON_Delete(rows);
 }
@@ -360,18 +315,18 @@ static void run_wordnet(parity *p, const char *name, const char *path) {
         parity_skip(p, name, "%s", shared.wordnet_error.message);
         return;
     }
-    cJSON *rows = read_lines(path);
+    cJSON *rows = columns_read_lines(path);
     column synonyms = {0}, forms = {0};
     int i = 0;
     const cJSON *row;
     cJSON_ArrayForEach(row, rows) {
         const char *word = tomo_json_get(row, "word")->valuestring;
-        count_row(&synonyms, i, synonyms_equal(points(word), tomo_json_get(row, "synonyms")), word);
-        count_row(&forms, i++, forms_equal(word, tomo_json_get(row, "morphy")), word);
+        column_count(&synonyms, i, synonyms_equal(points(word), tomo_json_get(row, "synonyms")), word);
+        column_count(&forms, i++, forms_equal(word, tomo_json_get(row, "morphy")), word);
         tomo_arena_reset(shared.arena);
     }
-    end_column(p, name, "synonyms", &synonyms);
-    end_column(p, name, "base forms", &forms);
+    column_end(p, name, "synonyms", &synonyms);
+    column_end(p, name, "base forms", &forms);
     cJSON_Delete(rows);
 }
 
@@ -380,7 +335,7 @@ static void run_wordnet(parity *p, const char *name, const char *path) {
 /* Files of other parts of the benchmark, with what reads them. */
 static const char *const others[][2] = {
     {"bertscore.jsonl", "BERTScore is not supported yet"},
-    {"dataset_items.jsonl", "the data sets of training, not a score"},
+    {"dataset_items.jsonl", "a data set, not a score: parity/train.c"},
     {"meteor_newer_nltk.jsonl", "what a later nltk answers; 3.9.1 is the definition"},
     {"text_rule.jsonl", "how the data set was prepared, not a score"},
 };
