@@ -12,6 +12,8 @@ typedef struct reader {
     const tomo_model *model;
     tomo_exec *exec;
     tomo_recorder *recorder;
+    tomo_slices_change_fn change; /* or NULL */
+    void *user;                   /* handed to change */
     tomo_reading *out;
     tomo_slices *slices;
     tomo_image_resizer *resizer;
@@ -260,6 +262,7 @@ static tomo_status prepare(reader *r, const tomo_volume *volume, const tomo_read
     r->C = vit->width;
     r->P = (vit->image_size / vit->patch_size) * (vit->image_size / vit->patch_size);
     tomo_status status = tomo_slices_make(volume, &settings, &r->model->context->hooks, &r->slices, err);
+    if (status == TOMO_OK && r->change != NULL) status = r->change(r->user, r->slices, err);
     if (status != TOMO_OK) return status;
     size_t S = (size_t)r->slices->slices;
     r->out->slices = r->slices->slices;
@@ -291,24 +294,41 @@ static void reader_free(reader *r) {
     tomo_slices_free(r->slices);
 }
 
+/* From the volume to the features of the kept slices. */
+static tomo_status read_features(reader *r, const tomo_volume *volume, const tomo_read_options *options,
+                                 tomo_error *err) {
+    double start = tomo_seconds();
+    tomo_status status = prepare(r, volume, options, err);
+    double sliced = tomo_seconds();
+    if (status == TOMO_OK) status = walk(r, err);
+    if (status == TOMO_OK) status = tomo_pruner_finish(r->pruner, &r->out->prune, err);
+    if (status == TOMO_OK) status = gather(r, err);
+    if (status == TOMO_OK) status = find_sources(r, err);
+    r->out->slices_seconds = sliced - start;
+    r->out->encoder_seconds = tomo_seconds() - sliced;
+    return status;
+}
+
 tomo_status tomo_reading_make(const tomo_model *model, tomo_exec *exec, const tomo_volume *volume,
                               const tomo_read_options *options, tomo_recorder *recorder,
                               tomo_reading *reading, tomo_error *err) {
     reader r = {.model = model, .exec = exec, .recorder = recorder, .out = reading};
-    double start = tomo_seconds();
-    tomo_status status = prepare(&r, volume, options, err);
-    double sliced = tomo_seconds();
-    if (status == TOMO_OK) status = walk(&r, err);
-    if (status == TOMO_OK) status = tomo_pruner_finish(r.pruner, &reading->prune, err);
-    if (status == TOMO_OK) status = gather(&r, err);
-    if (status == TOMO_OK) status = find_sources(&r, err);
+    tomo_status status = read_features(&r, volume, options, err);
     if (status == TOMO_OK && recorder != NULL) status = record_end(&r, err);
     double encoded = tomo_seconds();
     if (status == TOMO_OK) status = connect(&r, err);
     if (status == TOMO_OK) status = describe(&r, volume, err);
-    reading->slices_seconds = sliced - start;
-    reading->encoder_seconds = encoded - sliced;
     reading->connector_seconds = tomo_seconds() - encoded;
+    reader_free(&r);
+    if (status != TOMO_OK) tomo_reading_free(reading);
+    return status;
+}
+
+tomo_status tomo_reading_encode(const tomo_model *model, tomo_exec *exec, const tomo_volume *volume,
+                                const tomo_read_options *options, tomo_slices_change_fn change, void *user,
+                                tomo_reading *reading, tomo_error *err) {
+    reader r = {.model = model, .exec = exec, .change = change, .user = user, .out = reading};
+    tomo_status status = read_features(&r, volume, options, err);
     reader_free(&r);
     if (status != TOMO_OK) tomo_reading_free(reading);
     return status;

@@ -26,6 +26,15 @@ tomo_status tomo_reading_make(const tomo_model *model, tomo_exec *exec, const to
                               tomo_reading *reading, tomo_error *err);
 void tomo_reading_free(tomo_reading *reading);
 
+/* Changes slices before the encoder sees them: augmentation. */
+typedef tomo_status (*tomo_slices_change_fn)(void *user, tomo_slices *slices, tomo_error *err);
+
+/* Slices, encoder and pruning alone: features, descriptors and kept slices; no tokens and no manifest. change
+ * NULL: the slices as they are. */
+tomo_status tomo_reading_encode(const tomo_model *model, tomo_exec *exec, const tomo_volume *volume,
+                                const tomo_read_options *options, tomo_slices_change_fn change, void *user,
+                                tomo_reading *reading, tomo_error *err);
+
 /* Slices that go through the encoder at once: enough rows for the matrix product's full rate, few enough that
  * activations stay in the caches. Packed products need fewer rows (SPEED.md). */
 int64_t tomo_reading_batch(const tomo_model *model);
