@@ -1,10 +1,10 @@
 #include "tensor/exec.h"
 
 #include "base/size.h"
+#include "tensor/tape.h"
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
 tomo_status tomo_exec_init(tomo_exec *exec, const tomo_kernels *kernels, tomo_pool *pool,
                            const tomo_hooks *hooks, size_t arena_reserve, tomo_error *err) {
@@ -54,17 +54,19 @@ tomo_tensor *tomo_exec_tensor(tomo_exec *exec, int rank, const int64_t *shape) {
     if (data == NULL) return NULL;
     tomo_tensor t = tomo_tensor_over(data, TOMO_F32, rank, shape);
     if (exec->tape != NULL) {
-        t.grad = tomo_exec_alloc(exec, count, sizeof *t.grad);
+        t.grad = tomo_tape_gradient(exec, count);
         if (t.grad == NULL) return NULL;
-        memset(t.grad, 0, (size_t)count * sizeof *t.grad);
     }
     return tomo_exec_view(exec, t);
 }
 
 tomo_tensor *tomo_exec_keep(tomo_exec *exec, tomo_arena_mark mark, const tomo_tensor *t) {
     if (t == NULL || exec->error.status != TOMO_OK) return NULL;
-    if (exec->tape != NULL) return tomo_exec_view(exec, *t); /* the backward pass needs what lies between */
-    tomo_tensor kept = *t;                                   /* the description lies in the arena too */
+    if (exec->tape != NULL) { /* the backward pass needs what lies between */
+        tomo_tape_next_layer(exec);
+        return tomo_exec_view(exec, *t);
+    }
+    tomo_tensor kept = *t; /* the description lies in the arena too */
     size_t bytes = (size_t)tomo_tensor_count(t) * tomo_dtype_size(t->dtype);
     kept.data = tomo_arena_keep(exec->arena, mark, t->data, bytes);
     if (kept.data == NULL) {

@@ -32,6 +32,11 @@ bool tomo_sgemm(bool transposed_b, int64_t m, int64_t n, int64_t k, float alpha,
                       c_stride) == dnnl_success;
 }
 
+bool tomo_sgemm_transposed(int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t a_stride,
+                           const float *b, int64_t b_stride, float beta, float *c, int64_t c_stride) {
+    return dnnl_sgemm('T', 'N', m, n, k, alpha, a, a_stride, b, b_stride, beta, c, c_stride) == dnnl_success;
+}
+
 static int64_t smaller(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
@@ -140,40 +145,48 @@ typedef struct backward_job {
     const void *w;
     tomo_dtype dtype;
     int64_t m, n, k;
+    int64_t columns, row_blocks; /* of a block of dx or dw */
     float scale;
-    float *panels; /* one a worker [n, block], for widened weights */
+    float *panels; /* one a worker [BACKWARD_DEPTH, BACKWARD_COLUMNS], for widened weights */
     atomic_bool failed;
 } backward_job;
 
-/* Columns of w that one block takes; few, since all n rows of them are widened. */
-#define BACKWARD_COLUMNS 64
+/* A block of dx is BLOCK_ROWS x BACKWARD_COLUMNS, summed over BACKWARD_DEPTH rows of w at a time, so that
+ * widened weights stay in the cache. */
+#define BACKWARD_COLUMNS 256
+#define BACKWARD_DEPTH 512
 
 static void input_block(void *argument, int64_t block, int worker) {
     backward_job *job = argument;
-    int64_t first = block * BACKWARD_COLUMNS, count = smaller(BACKWARD_COLUMNS, job->k - first);
-    const float *w = (const float *)job->w + first;
-    int64_t stride = job->k;
-    if (job->dtype != TOMO_F32) {
-        float *panel = job->panels + (int64_t)worker * job->n * BACKWARD_COLUMNS;
-        for (int64_t j = 0; j < job->n; j++) {
-            job->kernels->widen(panel + j * count, (const uint16_t *)job->w + j * job->k + first, job->dtype,
-                                count);
+    int64_t row = block % job->row_blocks * BLOCK_ROWS, rows = smaller(BLOCK_ROWS, job->m - row);
+    int64_t first = block / job->row_blocks * job->columns, count = smaller(job->columns, job->k - first);
+    for (int64_t at = 0; at < job->n; at += BACKWARD_DEPTH) {
+        int64_t depth = smaller(BACKWARD_DEPTH, job->n - at), stride = job->k;
+        const float *w = (const float *)job->w + at * job->k + first;
+        if (job->dtype != TOMO_F32) {
+            float *panel = job->panels + (int64_t)worker * BACKWARD_DEPTH * BACKWARD_COLUMNS;
+            for (int64_t j = 0; j < depth; j++) {
+                job->kernels->widen(panel + j * count, (const uint16_t *)job->w + (at + j) * job->k + first,
+                                    job->dtype, count);
+            }
+            w = panel;
+            stride = count;
         }
-        w = panel;
-        stride = count;
-    }
-    if (!tomo_sgemm(false, job->m, count, job->n, 1.0f, job->dy, job->n, w, stride, 1.0f, job->out + first,
-                    job->k)) {
-        atomic_store(&job->failed, true);
+        if (!tomo_sgemm(false, rows, count, depth, 1.0f, job->dy + row * job->n + at, job->n, w, stride, 1.0f,
+                        job->out + row * job->k + first, job->k)) {
+            atomic_store(&job->failed, true);
+        }
     }
 }
 
+/* Blocks of dw: strips of its rows, and of its columns too where it has few rows. */
 static void weight_block(void *argument, int64_t block, int worker) {
     (void)worker;
     backward_job *job = argument;
-    int64_t first = block * STRIP_COLUMNS, count = smaller(STRIP_COLUMNS, job->n - first);
-    if (dnnl_sgemm('T', 'N', count, job->k, job->m, job->scale, job->dy + first, job->n, job->x, job->k, 1.0f,
-                   job->out + first * job->k, job->k) != dnnl_success) {
+    int64_t row = block % job->row_blocks * STRIP_COLUMNS, rows = smaller(STRIP_COLUMNS, job->n - row);
+    int64_t first = block / job->row_blocks * job->columns, count = smaller(job->columns, job->k - first);
+    if (!tomo_sgemm_transposed(rows, count, job->m, job->scale, job->dy + row, job->n, job->x + first, job->k,
+                               1.0f, job->out + row * job->k + first, job->k)) {
         atomic_store(&job->failed, true);
     }
 }
@@ -192,21 +205,33 @@ void tomo_gemm_backward_input(tomo_exec *exec, float *dx, const float *dy, int64
                         .dtype = w->dtype,
                         .m = m,
                         .n = w->shape[0],
-                        .k = w->shape[1]};
+                        .k = w->shape[1],
+                        .columns = BACKWARD_COLUMNS,
+                        .row_blocks = (m + BLOCK_ROWS - 1) / BLOCK_ROWS};
     tomo_arena_mark mark = tomo_arena_get_mark(exec->arena);
+    /* Fewer blocks than a machine has threads: smaller ones. */
+    if (job.row_blocks * (job.k / BACKWARD_COLUMNS) < 16) job.columns = BACKWARD_COLUMNS / 4;
     if (job.dtype != TOMO_F32) {
-        job.panels =
-            tomo_exec_alloc(exec, tomo_pool_threads(exec->pool) * job.n * BACKWARD_COLUMNS, sizeof(float));
+        job.panels = tomo_exec_alloc(exec, tomo_pool_threads(exec->pool) * BACKWARD_DEPTH * BACKWARD_COLUMNS,
+                                     sizeof(float));
         if (job.panels == NULL) return;
     }
-    tomo_pool_run(exec->pool, (job.k + BACKWARD_COLUMNS - 1) / BACKWARD_COLUMNS, input_block, &job);
+    tomo_pool_run(exec->pool, job.row_blocks * ((job.k + job.columns - 1) / job.columns), input_block, &job);
     tomo_arena_rewind(exec->arena, mark);
     finish_backward(exec, &job);
 }
 
 void tomo_gemm_backward_weight(tomo_exec *exec, float *dw, const float *dy, const float *x, int64_t m,
                                int64_t n, int64_t k, float scale) {
-    backward_job job = {.out = dw, .dy = dy, .x = x, .m = m, .n = n, .k = k, .scale = scale};
-    tomo_pool_run(exec->pool, (n + STRIP_COLUMNS - 1) / STRIP_COLUMNS, weight_block, &job);
+    backward_job job = {.out = dw,
+                        .dy = dy,
+                        .x = x,
+                        .m = m,
+                        .n = n,
+                        .k = k,
+                        .columns = n > 4 * STRIP_COLUMNS ? k : 4 * STRIP_COLUMNS,
+                        .row_blocks = (n + STRIP_COLUMNS - 1) / STRIP_COLUMNS,
+                        .scale = scale};
+    tomo_pool_run(exec->pool, job.row_blocks * ((k + job.columns - 1) / job.columns), weight_block, &job);
     finish_backward(exec, &job);
 }

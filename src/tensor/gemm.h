@@ -23,6 +23,10 @@ void tomo_gemm(tomo_exec *exec, float *out, int64_t out_stride, const float *x, 
 bool tomo_sgemm(bool transposed_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
                 int64_t a_stride, const float *b, int64_t b_stride, float beta, float *c, int64_t c_stride);
 
+/* The same for c [m, n] = alpha a^T b + beta c, a [k, m], b [k, n]. */
+bool tomo_sgemm_transposed(int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t a_stride,
+                           const float *b, int64_t b_stride, float beta, float *c, int64_t c_stride);
+
 /* Backward of y = x w^T. dx [m, k] += dy [m, n] w, w [n, k] F32, BF16 or F16. */
 void tomo_gemm_backward_input(tomo_exec *exec, float *dx, const float *dy, int64_t m, const tomo_tensor *w);
 /* dw [n, k] += scale dy^T x, with dy [m, n] and x [m, k]; each block sums over all rows, so the order is

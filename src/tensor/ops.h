@@ -49,6 +49,12 @@ tomo_tensor *tomo_op_contiguous(tomo_exec *exec, const tomo_tensor *x);
 /* table [vocabulary, n] (F32, BF16, F16), ids [count] within it -> [count, n]. */
 tomo_tensor *tomo_op_embedding(tomo_exec *exec, const tomo_tensor *table, const int32_t *ids, int64_t count);
 
+/* Some rows [count] of x [T, n], by their places, in any order -> [count, n]. */
+tomo_tensor *tomo_op_rows(tomo_exec *exec, const tomo_tensor *x, const int64_t *places, int64_t count);
+/* x [T, n] with rows [count, n] in place of those at places [count], ascending. */
+tomo_tensor *tomo_op_replace_rows(tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *rows,
+                                  const int64_t *places);
+
 /* Rotary positions. x [T, heads, head_dim]; cosine, sine [T, half]; elements i and i + half of each head turn
  * together, those past 2 * half stay. */
 tomo_tensor *tomo_op_rope(tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *cosine,
@@ -59,6 +65,13 @@ tomo_tensor *tomo_op_rope(tomo_exec *exec, const tomo_tensor *x, const tomo_tens
  * -> [B, T, heads * d]. */
 tomo_tensor *tomo_op_attention(tomo_exec *exec, const tomo_tensor *q, const tomo_tensor *k,
                                const tomo_tensor *v, double scale, bool causal);
+
+/* The same for sequences that lie one behind the other: q [T, heads, d]; k, v [T, kv_heads, d]; sequence i
+ * has the rows starts[i] .. starts[i + 1] - 1, its length at least 1, and sees itself alone. -> [T, heads *
+ * d]. */
+tomo_tensor *tomo_op_attention_packed(tomo_exec *exec, const tomo_tensor *q, const tomo_tensor *k,
+                                      const tomo_tensor *v, const int64_t *starts, int64_t count,
+                                      double scale, bool causal);
 
 /* Non-overlapping patches: images [S, C, H, W], rows and columns that no whole patch covers left out ->
  * [S, (H/p)(W/p), C * p * p], the row order of a convolution weight [out, C, p, p]. */

@@ -290,10 +290,10 @@ static void copy_backward(tomo_exec *exec, const tomo_node *node) {
 }
 
 /* Copies x into `out` from `column` on. */
-static void copy_into(tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *out, int64_t column) {
+static void copy_into(tomo_exec *exec, const tomo_tensor *x, tomo_tensor *out, int64_t column) {
     copy_job job = {x, tomo_tensor_f32(out) + column, tomo_tensor_width(out), column};
     tomo_rows_run(exec, tomo_tensor_rows(x), tomo_tensor_width(x), copy_rows, &job);
-    tomo_tape_record(exec, copy_backward, out, &x, 1, &job, sizeof job);
+    if (x->grad != NULL) tomo_tape_record(exec, copy_backward, out, &x, 1, &job, sizeof job);
 }
 
 tomo_tensor *tomo_op_concat(tomo_exec *exec, const tomo_tensor *const *parts, int count) {
@@ -308,18 +308,38 @@ tomo_tensor *tomo_op_concat(tomo_exec *exec, const tomo_tensor *const *parts, in
     tomo_tensor *out = tomo_exec_tensor(exec, parts[0]->rank, shape);
     if (out == NULL) return NULL;
     int64_t column = 0;
+    bool wanted = false;
     for (int i = 0; i < count; i++) {
         copy_into(exec, parts[i], out, column);
         column += tomo_tensor_width(parts[i]);
+        wanted = wanted || parts[i]->grad != NULL;
     }
+    if (!wanted) out->grad = NULL;
     return out;
 }
 
 tomo_tensor *tomo_op_contiguous(tomo_exec *exec, const tomo_tensor *x) {
     if (broken(exec, x, x)) return NULL;
     tomo_tensor *out = like(exec, x);
-    if (out != NULL) copy_into(exec, x, out, 0);
+    if (out == NULL) return NULL;
+    copy_into(exec, x, out, 0);
+    if (x->grad == NULL) out->grad = NULL;
     return out;
+}
+
+typedef struct embedding_attributes {
+    const int32_t *ids;
+    int64_t count;
+} embedding_attributes;
+
+/* In the order of the ids: one that occurs twice gets both. */
+static void embedding_backward(tomo_exec *exec, const tomo_node *node) {
+    const embedding_attributes *at = node->attributes;
+    int64_t n = node->output.shape[1];
+    for (int64_t i = 0; i < at->count; i++) {
+        float *row = node->inputs[0].grad + at->ids[i] * n;
+        exec->kernels->add(row, row, node->output.grad + i * n, n);
+    }
 }
 
 tomo_tensor *tomo_op_embedding(tomo_exec *exec, const tomo_tensor *table, const int32_t *ids, int64_t count) {
@@ -333,6 +353,85 @@ tomo_tensor *tomo_op_embedding(tomo_exec *exec, const tomo_tensor *table, const 
         exec->kernels->widen(tomo_tensor_f32(out) + i * n, (const char *)table->data + (size_t)ids[i] * row,
                              table->dtype, n);
     }
+    embedding_attributes at = {.count = count};
+    if (exec->tape != NULL && table->grad != NULL) {
+        int32_t *copy = tomo_exec_alloc(exec, count, sizeof *copy);
+        if (copy == NULL) return NULL;
+        memcpy(copy, ids, (size_t)count * sizeof *copy);
+        at.ids = copy;
+    }
+    tomo_tape_record(exec, embedding_backward, out, &table, 1, &at, sizeof at);
+    return out;
+}
+
+/* ------------------------------------------------------------- rows in place of others */
+
+typedef struct replace_attributes {
+    const int64_t *places;
+} replace_attributes;
+
+static void replace_backward(tomo_exec *exec, const tomo_node *node) {
+    const int64_t *places = ((const replace_attributes *)node->attributes)->places;
+    const tomo_tensor *x = &node->inputs[0], *rows = &node->inputs[1];
+    int64_t n = x->shape[1];
+    for (int64_t r = 0, next = 0; r < x->shape[0]; r++) {
+        bool replaced = next < rows->shape[0] && places[next] == r;
+        float *to = replaced          ? rows->grad == NULL ? NULL : rows->grad + next * n
+                    : x->grad == NULL ? NULL
+                                      : x->grad + r * n;
+        if (to != NULL) exec->kernels->add(to, to, node->output.grad + r * n, n);
+        next += replaced;
+    }
+}
+
+tomo_tensor *tomo_op_replace_rows(tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *rows,
+                                  const int64_t *places) {
+    if (broken(exec, x, rows)) return NULL;
+    int64_t n = x->shape[1], count = rows->shape[0];
+    assert(tomo_tensor_is_contiguous(x) && tomo_tensor_is_contiguous(rows) && rows->shape[1] == n);
+    tomo_tensor *out = like(exec, x);
+    int64_t *copy = tomo_exec_alloc(exec, count, sizeof *copy);
+    if (out == NULL || copy == NULL) return NULL;
+    memcpy(copy, places, (size_t)count * sizeof *copy);
+    memcpy(out->data, x->data, (size_t)tomo_tensor_count(x) * sizeof(float));
+    for (int64_t i = 0; i < count; i++) {
+        assert(places[i] >= 0 && places[i] < x->shape[0] && (i == 0 || places[i] > places[i - 1]));
+        memcpy(tomo_tensor_f32(out) + places[i] * n, tomo_tensor_f32(rows) + i * n,
+               (size_t)n * sizeof(float));
+    }
+    replace_attributes at = {copy};
+    const tomo_tensor *inputs[] = {x, rows};
+    tomo_tape_record(exec, replace_backward, out, inputs, 2, &at, sizeof at);
+    return out;
+}
+
+typedef struct rows_attributes {
+    const int64_t *places;
+} rows_attributes;
+
+static void rows_backward(tomo_exec *exec, const tomo_node *node) {
+    const int64_t *places = ((const rows_attributes *)node->attributes)->places;
+    int64_t n = node->output.shape[1];
+    for (int64_t i = 0; i < node->output.shape[0]; i++) {
+        float *to = node->inputs[0].grad + places[i] * n;
+        exec->kernels->add(to, to, node->output.grad + i * n, n);
+    }
+}
+
+tomo_tensor *tomo_op_rows(tomo_exec *exec, const tomo_tensor *x, const int64_t *places, int64_t count) {
+    if (broken(exec, x, x)) return NULL;
+    int64_t n = x->shape[1];
+    assert(tomo_tensor_is_contiguous(x));
+    tomo_tensor *out = tomo_exec_tensor(exec, 2, (int64_t[]){count, n});
+    int64_t *copy = tomo_exec_alloc(exec, count, sizeof *copy);
+    if (out == NULL || copy == NULL) return NULL;
+    memcpy(copy, places, (size_t)count * sizeof *copy);
+    for (int64_t i = 0; i < count; i++) {
+        assert(places[i] >= 0 && places[i] < x->shape[0]);
+        memcpy(tomo_tensor_f32(out) + i * n, tomo_tensor_f32(x) + places[i] * n, (size_t)n * sizeof(float));
+    }
+    rows_attributes at = {copy};
+    tomo_tape_record(exec, rows_backward, out, &x, 1, &at, sizeof at);
     return out;
 }
 
@@ -358,6 +457,31 @@ static void rope_rows(const void *argument, const tomo_kernels *kernels, int64_t
     }
 }
 
+/* The turn the other way: dx[i] += dy[i] c + dy[i+half] s, dx[i+half] += dy[i+half] c - dy[i] s. */
+static void rope_rows_backward(const void *argument, const tomo_kernels *kernels, int64_t first,
+                               int64_t end) {
+    (void)kernels;
+    const tomo_node *node = argument;
+    const rope_job *job = node->attributes;
+    const tomo_tensor *x = &node->inputs[0];
+    int64_t heads = x->shape[1], d = x->shape[2], half = job->half;
+    for (int64_t r = first * heads; r < end * heads; r++) {
+        const float *c = job->cosine + r / heads * half, *s = job->sine + r / heads * half;
+        const float *dy = node->output.grad + r * d;
+        float *dx = x->grad + r / heads * x->stride[0] + r % heads * x->stride[1];
+        for (int64_t i = 0; i < half; i++) {
+            dx[i] += dy[i] * c[i] + dy[i + half] * s[i];
+            dx[i + half] += dy[i + half] * c[i] - dy[i] * s[i];
+        }
+        for (int64_t i = 2 * half; i < d; i++) dx[i] += dy[i];
+    }
+}
+
+static void rope_backward(tomo_exec *exec, const tomo_node *node) {
+    const tomo_tensor *x = &node->inputs[0];
+    tomo_rows_run(exec, x->shape[0], x->shape[1] * x->shape[2], rope_rows_backward, node);
+}
+
 tomo_tensor *tomo_op_rope(tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *cosine,
                           const tomo_tensor *sine) {
     if (broken(exec, x, cosine) || sine == NULL) return NULL;
@@ -367,5 +491,6 @@ tomo_tensor *tomo_op_rope(tomo_exec *exec, const tomo_tensor *x, const tomo_tens
     rope_job job = {x, tomo_tensor_f32(out), tomo_tensor_f32(cosine), tomo_tensor_f32(sine),
                     cosine->shape[1]};
     tomo_rows_run(exec, x->shape[0], x->shape[1] * x->shape[2], rope_rows, &job);
+    tomo_tape_record(exec, rope_backward, out, &x, 1, &job, sizeof job);
     return out;
 }
