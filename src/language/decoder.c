@@ -2,6 +2,7 @@
 
 #include "base/size.h"
 #include "language/lora.h"
+#include "tensor/tape.h"
 #include "weights/bind.h"
 #include "weights/pack.h"
 
@@ -79,8 +80,8 @@ tomo_status tomo_decoder_parameters(const tomo_decoder_config *config, tomo_para
     return TOMO_OK;
 }
 
-static tomo_status bind_checkpoint(tomo_decoder *d, tomo_error *err) {
-    tomo_binder b = {.checkpoint = d->checkpoint, .arena = d->arena, .prefix = ""};
+static tomo_status bind_checkpoint(tomo_decoder *d, tomo_parameters *parameters, tomo_error *err) {
+    tomo_binder b = {.checkpoint = d->checkpoint, .arena = d->arena, .prefix = "", .trainable = parameters};
     bind_all(d, &b);
     d->bytes = b.bytes;
     d->parameters = b.parameters;
@@ -88,8 +89,8 @@ static tomo_status bind_checkpoint(tomo_decoder *d, tomo_error *err) {
     return b.error.status;
 }
 
-tomo_status tomo_decoder_open(const char *folder, const char *adapter, bool merge, tomo_decoder **decoder,
-                              tomo_error *err) {
+static tomo_status open_decoder(const char *folder, const char *adapter, bool merge,
+                                tomo_parameters *parameters, tomo_decoder **decoder, tomo_error *err) {
     *decoder = NULL;
     tomo_decoder *d = calloc(1, sizeof *d);
     if (d == NULL) return tomo_fail_memory(err, folder, sizeof *d);
@@ -97,7 +98,7 @@ tomo_status tomo_decoder_open(const char *folder, const char *adapter, bool merg
     tomo_status status = d->arena == NULL ? tomo_fail_memory(err, folder, 0) : TOMO_OK;
     if (status == TOMO_OK) status = tomo_decoder_config_read(folder, &d->config, err);
     if (status == TOMO_OK) status = tomo_checkpoint_open(folder, &d->checkpoint, err);
-    if (status == TOMO_OK) status = bind_checkpoint(d, err);
+    if (status == TOMO_OK) status = bind_checkpoint(d, parameters, err);
     if (status == TOMO_OK && adapter != NULL) {
         status = tomo_lora_apply(adapter, merge, d->layers, d->config.layers, d->arena, &d->lora, err);
     }
@@ -129,6 +130,25 @@ tomo_status tomo_decoder_pack(tomo_decoder *d, tomo_pool *pool, const tomo_kerne
     }
     if (status != TOMO_OK) return status;
     return tomo_packs_add(&d->packs, pool, kernels, d->checkpoint, &d->head, packing, err);
+}
+
+tomo_status tomo_decoder_open(const char *folder, const char *adapter, bool merge, tomo_decoder **decoder,
+                              tomo_error *err) {
+    return open_decoder(folder, adapter, merge, NULL, decoder, err);
+}
+
+tomo_status tomo_decoder_open_trainable(const char *folder, tomo_parameters *parameters,
+                                        tomo_decoder **decoder, tomo_error *err) {
+    return open_decoder(folder, NULL, false, parameters, decoder, err);
+}
+
+tomo_status tomo_decoder_add_lora(tomo_decoder *d, const tomo_lora_settings *settings,
+                                  tomo_parameters *parameters, tomo_error *err) {
+    return tomo_lora_create(settings, d->layers, d->config.layers, d->arena, parameters, err);
+}
+
+tomo_status tomo_decoder_train_lora(tomo_decoder *d, tomo_parameters *parameters, tomo_error *err) {
+    return tomo_lora_make_trainable(d->layers, d->config.layers, d->arena, parameters, err);
 }
 
 void tomo_decoder_free(tomo_decoder *decoder) {
@@ -220,6 +240,14 @@ typedef struct rope_tables {
     tomo_tensor *cosine, *sine; /* [T, head_dim / 2] */
 } rope_tables;
 
+/* Where the keys of a pass are: in a cache, or in the pass itself, which then holds whole sequences. */
+typedef struct context {
+    tomo_kv_cache *cache;  /* or NULL, and: */
+    const int64_t *starts; /* [sequences + 1] */
+    int64_t sequences;
+    rope_tables rope;
+} context;
+
 /* Angles are float32(position) * float32(frequency), as the library has them. */
 static rope_tables make_rope(const tomo_decoder *d, tomo_exec *exec, int64_t first, int64_t count) {
     int64_t half = d->config.head_dim / 2, shape[] = {count, half};
@@ -245,36 +273,46 @@ static tomo_tensor *place_heads(const tomo_decoder *d, tomo_exec *exec, const to
     return tomo_op_rope(exec, y, rope.cosine, rope.sine);
 }
 
+/* q [T, heads, head_dim], k, v [T, kv_heads, head_dim] of the new tokens -> [T, heads * head_dim], over the
+ * cache, to which they are added. */
+static tomo_tensor *attend_cache(const tomo_decoder *d, int64_t layer, tomo_exec *exec, tomo_kv_cache *cache,
+                                 const tomo_tensor *q, const tomo_tensor *k, const tomo_tensor *v,
+                                 double scale) {
+    const tomo_decoder_config *c = &d->config;
+    int64_t T = q->shape[0], length = cache->length + T;
+    append(cache, layer, 0, k);
+    append(cache, layer, 1, v);
+    tomo_tensor queries = tomo_tensor_reshape(q, 4, (int64_t[]){1, T, c->heads, c->head_dim});
+    tomo_tensor keys = cached(cache, layer, 0, length), all_values = cached(cache, layer, 1, length);
+    tomo_tensor *out = tomo_op_attention(exec, &queries, &keys, &all_values, scale, true);
+    if (out != NULL) *out = tomo_tensor_reshape(out, 2, (int64_t[]){T, c->heads * c->head_dim});
+    return out;
+}
+
 /* x [T, H], already normed -> [T, heads * head_dim] */
-static tomo_tensor *attend(const tomo_decoder *d, int64_t layer, tomo_exec *exec, tomo_kv_cache *cache,
-                           const tomo_tensor *x, rope_tables rope) {
+static tomo_tensor *attend(const tomo_decoder *d, int64_t layer, tomo_exec *exec, const context *at,
+                           const tomo_tensor *x) {
     const tomo_decoder_config *c = &d->config;
     const tomo_decoder_layer *l = &d->layers[layer];
     tomo_tensor none = {0};
     tomo_tensor *q = tomo_op_linear(exec, x, &l->query, TOMO_ACT_NONE, NULL);
     tomo_tensor *k = tomo_op_linear(exec, x, &l->key, TOMO_ACT_NONE, NULL);
     tomo_tensor *v = tomo_op_linear(exec, x, &l->value, TOMO_ACT_NONE, NULL);
-    q = place_heads(d, exec, q, c->heads, c->qk_norm ? &l->query_norm : &none, rope);
-    k = place_heads(d, exec, k, c->kv_heads, c->qk_norm ? &l->key_norm : &none, rope);
+    q = place_heads(d, exec, q, c->heads, c->qk_norm ? &l->query_norm : &none, at->rope);
+    k = place_heads(d, exec, k, c->kv_heads, c->qk_norm ? &l->key_norm : &none, at->rope);
     if (q == NULL || k == NULL || v == NULL) return NULL;
-    int64_t T = q->shape[0], length = cache->length + T;
-    tomo_tensor values = tomo_tensor_reshape(v, 3, (int64_t[]){T, c->kv_heads, c->head_dim});
-    append(cache, layer, 0, k);
-    append(cache, layer, 1, &values);
-    tomo_tensor queries = tomo_tensor_reshape(q, 4, (int64_t[]){1, T, c->heads, c->head_dim});
-    tomo_tensor keys = cached(cache, layer, 0, length), all_values = cached(cache, layer, 1, length);
-    tomo_tensor *out =
-        tomo_op_attention(exec, &queries, &keys, &all_values, 1.0 / sqrt((double)c->head_dim), true);
-    if (out != NULL) *out = tomo_tensor_reshape(out, 2, (int64_t[]){T, c->heads * c->head_dim});
-    return out;
+    tomo_tensor values = tomo_tensor_reshape(v, 3, (int64_t[]){v->shape[0], c->kv_heads, c->head_dim});
+    double scale = 1.0 / sqrt((double)c->head_dim);
+    if (at->cache != NULL) return attend_cache(d, layer, exec, at->cache, q, k, &values, scale);
+    return tomo_op_attention_packed(exec, q, k, &values, at->starts, at->sequences, scale, true);
 }
 
 /* x [T, H] -> [T, H] */
-static tomo_tensor *run_layer(const tomo_decoder *d, int64_t layer, tomo_exec *exec, tomo_kv_cache *cache,
-                              const tomo_tensor *x, rope_tables rope) {
+static tomo_tensor *run_layer(const tomo_decoder *d, int64_t layer, tomo_exec *exec, const context *at,
+                              const tomo_tensor *x) {
     const tomo_decoder_layer *l = &d->layers[layer];
     double eps = d->config.norm_eps;
-    tomo_tensor *a = attend(d, layer, exec, cache, tomo_op_rms_norm(exec, x, &l->input_norm, 0, eps), rope);
+    tomo_tensor *a = attend(d, layer, exec, at, tomo_op_rms_norm(exec, x, &l->input_norm, 0, eps));
     a = tomo_op_linear(exec, a, &l->out, TOMO_ACT_NONE, x);
     tomo_tensor *m = tomo_op_rms_norm(exec, a, &l->post_norm, 0, eps);
     tomo_tensor *gate = tomo_op_linear(exec, m, &l->gate, TOMO_ACT_NONE, NULL);
@@ -287,24 +325,59 @@ tomo_tensor *tomo_decoder_embed(const tomo_decoder *decoder, tomo_exec *exec, co
     return tomo_op_embedding(exec, &decoder->embedding, ids, count);
 }
 
+/* All layers and the final norm: x [T, H] -> [T, H]. */
+static tomo_tensor *run_layers(const tomo_decoder *d, tomo_exec *exec, const context *at,
+                               const tomo_tensor *x) {
+    tomo_arena_mark start = tomo_arena_get_mark(exec->arena);
+    tomo_tape_begin_layers(exec);
+    for (int64_t i = 0; i < d->config.layers && x != NULL; i++) {
+        tomo_exec_show(exec, x, "hidden_states.%d", (int)i);
+        x = run_layer(d, i, exec, at, x);
+        x = tomo_exec_keep(exec, start, x);
+    }
+    tomo_tape_end_layers(exec);
+    tomo_exec_show(exec, x, "last_layer_output");
+    tomo_tensor *out = tomo_op_rms_norm(exec, x, &d->norm, 0, d->config.norm_eps);
+    tomo_exec_show(exec, out, "hidden_states.%d", (int)d->config.layers);
+    return out;
+}
+
 tomo_tensor *tomo_decoder_forward(const tomo_decoder *d, tomo_exec *exec, tomo_kv_cache *cache,
                                   const tomo_tensor *embeddings) {
     if (embeddings == NULL || exec->error.status != TOMO_OK) return NULL;
     int64_t T = embeddings->shape[0];
-    assert(cache->length + T <= cache->capacity);
-    rope_tables rope = make_rope(d, exec, cache->length, T);
-    tomo_arena_mark start = tomo_arena_get_mark(exec->arena);
-    const tomo_tensor *x = embeddings;
-    for (int64_t i = 0; i < d->config.layers && x != NULL; i++) {
-        tomo_exec_show(exec, x, "hidden_states.%d", (int)i);
-        x = run_layer(d, i, exec, cache, x, rope);
-        x = tomo_exec_keep(exec, start, x);
-    }
-    tomo_exec_show(exec, x, "last_layer_output");
-    tomo_tensor *out = tomo_op_rms_norm(exec, x, &d->norm, 0, d->config.norm_eps);
-    tomo_exec_show(exec, out, "hidden_states.%d", (int)d->config.layers);
+    assert(cache->length + T <= cache->capacity && exec->tape == NULL);
+    context at = {.cache = cache, .rope = make_rope(d, exec, cache->length, T)};
+    tomo_tensor *out = run_layers(d, exec, &at, embeddings);
     if (out != NULL) cache->length += T;
     return out;
+}
+
+tomo_tensor *tomo_decoder_forward_packed(const tomo_decoder *d, tomo_exec *exec,
+                                         const tomo_tensor *embeddings, const int64_t *starts,
+                                         int64_t count) {
+    if (embeddings == NULL || exec->error.status != TOMO_OK) return NULL;
+    int64_t T = embeddings->shape[0], half = d->config.head_dim / 2, longest = 0;
+    assert(count >= 1 && starts[0] == 0 && starts[count] == T);
+    for (int64_t i = 0; i < count; i++) {
+        int64_t length = starts[i + 1] - starts[i];
+        longest = length > longest ? length : longest;
+    }
+    context at = {.starts = starts, .sequences = count};
+    rope_tables one = make_rope(d, exec, 0, longest);
+    at.rope = (rope_tables){tomo_exec_tensor(exec, 2, (int64_t[]){T, half}),
+                            tomo_exec_tensor(exec, 2, (int64_t[]){T, half})};
+    if (one.sine == NULL || at.rope.cosine == NULL || at.rope.sine == NULL) return NULL;
+    for (int64_t i = 0; i < count; i++) {
+        size_t bytes = (size_t)((starts[i + 1] - starts[i]) * half) * sizeof(float);
+        memcpy(tomo_tensor_f32(at.rope.cosine) + starts[i] * half, one.cosine->data, bytes);
+        memcpy(tomo_tensor_f32(at.rope.sine) + starts[i] * half, one.sine->data, bytes);
+    }
+    return run_layers(d, exec, &at, embeddings);
+}
+
+const tomo_tensor *tomo_decoder_head(const tomo_decoder *d) {
+    return &d->head.weight;
 }
 
 tomo_tensor *tomo_decoder_logits(const tomo_decoder *d, tomo_exec *exec, const tomo_tensor *hidden) {

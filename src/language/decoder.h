@@ -5,6 +5,7 @@
 #define TOMO_LANGUAGE_DECODER_H
 
 #include "language/config.h"
+#include "language/lora.h"
 #include "tensor/ops.h"
 #include "tensor/packed.h"
 #include "weights/bind.h"
@@ -19,6 +20,16 @@ tomo_status tomo_decoder_open(const char *folder, const char *adapter, bool merg
 /* Brings the linear layers into a faster form (packed.h); once, before the decoder is used. */
 tomo_status tomo_decoder_pack(tomo_decoder *decoder, tomo_pool *pool, const tomo_kernels *kernels,
                               tomo_packing packing, tomo_error *err);
+/* The same for training all of it: weights are float copies with gradients, listed in `parameters`
+ * (tomo_parameters_free), the output matrix once where it is the embedding table. */
+tomo_status tomo_decoder_open_trainable(const char *folder, tomo_parameters *parameters,
+                                        tomo_decoder **decoder, tomo_error *err);
+/* Hangs a fresh trainable adapter on a decoder that has none, before anybody uses it; its A and B, with
+ * gradients, are listed in `parameters` by the names of an adapter's file. */
+tomo_status tomo_decoder_add_lora(tomo_decoder *decoder, const tomo_lora_settings *settings,
+                                  tomo_parameters *parameters, tomo_error *err);
+/* Makes the adapter with which the decoder was opened (not merged) trainable. */
+tomo_status tomo_decoder_train_lora(tomo_decoder *decoder, tomo_parameters *parameters, tomo_error *err);
 void tomo_decoder_free(tomo_decoder *decoder);
 const tomo_decoder_config *tomo_decoder_get_config(const tomo_decoder *decoder);
 /* Bytes of the weights that a pass reads, in the form that it reads, and their number. */
@@ -47,6 +58,12 @@ tomo_tensor *tomo_decoder_embed(const tomo_decoder *decoder, tomo_exec *exec, co
  * hidden_states.i (the output of layer i - 1; the last is after the final norm) and last_layer_output. */
 tomo_tensor *tomo_decoder_forward(const tomo_decoder *decoder, tomo_exec *exec, tomo_kv_cache *cache,
                                   const tomo_tensor *embeddings);
+/* The same for whole sequences without a cache, one behind the other: sequence i has the rows starts[i] ..
+ * starts[i + 1] - 1 (starts [count + 1]) and begins at position 0. May leave notes on a tape. */
+tomo_tensor *tomo_decoder_forward_packed(const tomo_decoder *decoder, tomo_exec *exec,
+                                         const tomo_tensor *embeddings, const int64_t *starts, int64_t count);
+/* The output matrix [V, H], with its gradient where it is trained. */
+const tomo_tensor *tomo_decoder_head(const tomo_decoder *decoder);
 /* hidden [T, H] -> logits [T, V] */
 tomo_tensor *tomo_decoder_logits(const tomo_decoder *decoder, tomo_exec *exec, const tomo_tensor *hidden);
 

@@ -1,7 +1,8 @@
 #include "language/lora.h"
 
-#include "base/size.h"
+#include "base/random.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,27 @@ struct tomo_lora {
     tomo_adapter *adapter;
 };
 
+/* The linear layers of a decoder layer by name. */
+static tomo_linear *target_of(tomo_decoder_layer *l, int target, const char **name) {
+    const struct {
+        const char *name;
+        tomo_linear *linear;
+    } parts[TOMO_LORA_TARGETS] = {
+        {"self_attn.q_proj", &l->query}, {"self_attn.k_proj", &l->key}, {"self_attn.v_proj", &l->value},
+        {"self_attn.o_proj", &l->out},   {"mlp.gate_proj", &l->gate},   {"mlp.up_proj", &l->up},
+        {"mlp.down_proj", &l->down},
+    };
+    *name = parts[target].name;
+    return parts[target].linear;
+}
+
+const char *tomo_lora_target_name(int target) {
+    tomo_decoder_layer none;
+    const char *name;
+    (void)target_of(&none, target, &name);
+    return strchr(name, '.') + 1;
+}
+
 /* "model.layers.3.self_attn.q_proj" -> that layer's linear, or NULL. */
 static tomo_linear *find_target(const char *module, tomo_decoder_layer *layers, int64_t count) {
     int index = -1, used = 0;
@@ -17,17 +39,10 @@ static tomo_linear *find_target(const char *module, tomo_decoder_layer *layers, 
         index >= count) {
         return NULL;
     }
-    tomo_decoder_layer *l = &layers[index];
-    const struct {
+    for (int i = 0; i < TOMO_LORA_TARGETS; i++) {
         const char *name;
-        tomo_linear *linear;
-    } parts[] = {
-        {"self_attn.q_proj", &l->query}, {"self_attn.k_proj", &l->key}, {"self_attn.v_proj", &l->value},
-        {"self_attn.o_proj", &l->out},   {"mlp.gate_proj", &l->gate},   {"mlp.up_proj", &l->up},
-        {"mlp.down_proj", &l->down},
-    };
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-        if (strcmp(module + used, parts[i].name) == 0) return parts[i].linear;
+        tomo_linear *linear = target_of(&layers[index], i, &name);
+        if (strcmp(module + used, name) == 0) return linear;
     }
     return NULL;
 }
@@ -115,4 +130,85 @@ void tomo_lora_free(tomo_lora *lora) {
     if (lora == NULL) return;
     tomo_adapter_free(lora->adapter);
     free(lora);
+}
+
+/* ------------------------------------------------------------------------- training */
+
+/* The name of a matrix in an adapter's file, in the arena; NULL when out of memory. */
+static char *matrix_name(tomo_arena *arena, int64_t layer, const char *module, char which) {
+    char *name = tomo_arena_alloc(arena, 128);
+    if (name != NULL) {
+        (void)snprintf(name, 128, "base_model.model.model.layers.%lld.%s.lora_%c.weight", (long long)layer,
+                       module, which);
+    }
+    return name;
+}
+
+/* A trainable [rows, columns] of zeros, listed by its name. */
+static tomo_status new_matrix(tomo_arena *arena, tomo_parameters *parameters, char *name, int64_t rows,
+                              int64_t columns, tomo_tensor *matrix, tomo_error *err) {
+    size_t bytes = (size_t)(rows * columns) * sizeof(float);
+    void *data = tomo_arena_alloc(arena, bytes);
+    float *grad = tomo_arena_alloc(arena, bytes);
+    if (name == NULL || data == NULL || grad == NULL) return tomo_fail_memory(err, "adapter", bytes);
+    memset(data, 0, bytes);
+    memset(grad, 0, bytes);
+    *matrix = tomo_tensor_over(data, TOMO_F32, 2, (int64_t[]){rows, columns});
+    matrix->grad = grad;
+    return tomo_parameters_add(parameters, name, matrix, err);
+}
+
+tomo_status tomo_lora_create(const tomo_lora_settings *settings, tomo_decoder_layer *layers, int64_t count,
+                             tomo_arena *arena, tomo_parameters *parameters, tomo_error *err) {
+    tomo_random random = tomo_random_seed(settings->seed);
+    double scale =
+        settings->alpha / (settings->rslora ? sqrt((double)settings->rank) : (double)settings->rank);
+    tomo_status status = TOMO_OK;
+    for (int64_t i = 0; i < count; i++) {
+        for (int target = 0; target < TOMO_LORA_TARGETS && status == TOMO_OK; target++) {
+            const char *module;
+            tomo_linear *l = target_of(&layers[i], target, &module);
+            if (!(settings->targets >> target & 1)) continue;
+            int64_t out = l->weight.shape[0], in = l->weight.shape[1];
+            l->lora_scale = (float)scale;
+            status = new_matrix(arena, parameters, matrix_name(arena, i, module, 'A'), settings->rank, in,
+                                &l->lora_a, err);
+            double bound = 1 / sqrt((double)in);
+            for (int64_t k = 0; status == TOMO_OK && k < settings->rank * in; k++) {
+                tomo_tensor_f32(&l->lora_a)[k] = (float)((2 * tomo_random_unit(&random) - 1) * bound);
+            }
+            if (status == TOMO_OK) {
+                status = new_matrix(arena, parameters, matrix_name(arena, i, module, 'B'), out,
+                                    settings->rank, &l->lora_b, err);
+            }
+        }
+    }
+    return status;
+}
+
+static tomo_status train_matrix(tomo_arena *arena, tomo_parameters *parameters, char *name,
+                                tomo_tensor *matrix, tomo_error *err) {
+    tomo_tensor old = *matrix;
+    tomo_status status = new_matrix(arena, parameters, name, old.shape[0], old.shape[1], matrix, err);
+    for (int64_t i = 0; status == TOMO_OK && i < tomo_tensor_count(&old); i++) {
+        tomo_tensor_f32(matrix)[i] = element(&old, i);
+    }
+    return status;
+}
+
+tomo_status tomo_lora_make_trainable(tomo_decoder_layer *layers, int64_t count, tomo_arena *arena,
+                                     tomo_parameters *parameters, tomo_error *err) {
+    tomo_status status = TOMO_OK;
+    for (int64_t i = 0; i < count; i++) {
+        for (int target = 0; target < TOMO_LORA_TARGETS && status == TOMO_OK; target++) {
+            const char *module;
+            tomo_linear *l = target_of(&layers[i], target, &module);
+            if (l->lora_a.data == NULL) continue;
+            status = train_matrix(arena, parameters, matrix_name(arena, i, module, 'A'), &l->lora_a, err);
+            if (status == TOMO_OK) {
+                status = train_matrix(arena, parameters, matrix_name(arena, i, module, 'B'), &l->lora_b, err);
+            }
+        }
+    }
+    return status;
 }

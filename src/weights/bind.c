@@ -45,19 +45,21 @@ void tomo_parameters_free(tomo_parameters *parameters) {
     *parameters = (tomo_parameters){0};
 }
 
-/* A float copy with a gradient, listed among the parameters. */
-static tomo_tensor trainable(tomo_binder *binder, const tomo_stored *stored, int rank, const int64_t *shape) {
-    tomo_parameters *p = binder->trainable;
+tomo_status tomo_parameters_add(tomo_parameters *p, const char *name, const tomo_tensor *tensor,
+                                tomo_error *err) {
     if (p->count == p->room) {
         size_t room = p->room == 0 ? 64 : p->room * 2;
         struct tomo_parameter *list = realloc(p->list, room * sizeof *list);
-        if (list == NULL) {
-            (void)tomo_fail_memory(&binder->error, stored->name, room * sizeof *list);
-            return (tomo_tensor){0};
-        }
+        if (list == NULL) return tomo_fail_memory(err, name, room * sizeof *list);
         p->list = list;
         p->room = room;
     }
+    p->list[p->count++] = (struct tomo_parameter){name, *tensor};
+    return TOMO_OK;
+}
+
+/* A float copy with a gradient, listed among the parameters. */
+static tomo_tensor trainable(tomo_binder *binder, const tomo_stored *stored, int rank, const int64_t *shape) {
     size_t bytes = (size_t)stored->count * sizeof(float);
     tomo_tensor t = {0};
     float *grad = tomo_arena_alloc(binder->arena, bytes);
@@ -74,7 +76,7 @@ static tomo_tensor trainable(tomo_binder *binder, const tomo_stored *stored, int
     t = tomo_tensor_over(t.data, TOMO_F32, rank, shape);
     t.grad = grad;
     memset(grad, 0, bytes);
-    p->list[p->count++] = (struct tomo_parameter){stored->name, t};
+    (void)tomo_parameters_add(binder->trainable, stored->name, &t, &binder->error);
     return t;
 }
 

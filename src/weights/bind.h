@@ -19,6 +19,9 @@ typedef struct tomo_parameters {
     size_t count, room;
 } tomo_parameters;
 void tomo_parameters_free(tomo_parameters *parameters);
+/* name must outlive the list. */
+tomo_status tomo_parameters_add(tomo_parameters *parameters, const char *name, const tomo_tensor *tensor,
+                                tomo_error *err);
 
 /* Weights stay where the checkpoint has them; what must be float and is not is widened into the arena. The
  * first failure is kept (name, shape found, shape wanted) and everything after it gives absent tensors, so a
