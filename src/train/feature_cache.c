@@ -54,7 +54,8 @@ static tomo_status write_settings(tomo_feature_cache *c, const tomo_model *m, to
     const cJSON *json = m->config.json;
     bool good = add_section(&text, tomo_json_get(json, "volume")) &&
                 add_section(&text, tomo_json_get(json, "prune")) &&
-                add_section(&text, tomo_json_get(tomo_json_get(json, "encoder"), "layers"));
+                add_section(&text, tomo_json_get(tomo_json_get(json, "encoder"), "layers")) &&
+                tomo_buffer_add_text(&text, m->precision);
     if (!good) {
         tomo_buffer_free(&text);
         return tomo_fail_memory(err, "settings", 0);

@@ -14,10 +14,10 @@
  * augmentation: then everything is computed, and nothing is kept or rounded.
  *
  * Its key is the SHA-256 of the scan's bytes (of all files of a folder), the settings that decide what the
- * encoder sees and which slices are kept, the encoder's weights, and the kernels in use. (Within one process
- * a scan whose size and time of change stay the same is hashed once.) An entry is written beside its place
- * and renamed; it ends with a checksum, and one that does not agree is deleted and computed again. Several
- * processes may use one folder. */
+ * encoder sees and which slices are kept, the encoder's weights, the precision, and the kernels in use.
+ * (Within one process a scan whose size and time of change stay the same is hashed once.) An entry is written
+ * beside its place and renamed; it ends with a checksum, and one that does not agree is deleted and computed
+ * again. Several processes may use one folder. */
 #ifndef TOMO_TRAIN_FEATURE_CACHE_H
 #define TOMO_TRAIN_FEATURE_CACHE_H
 
