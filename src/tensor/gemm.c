@@ -22,7 +22,7 @@ typedef struct gemm_job {
     int64_t block_rows, block_columns, row_blocks;
     bool accumulate;
     tomo_epilogue epilogue;
-    float *panels; /* one a worker [block_columns, k], for widened weights; or NULL */
+    float *panels; /* one a worker, for widened weights; or NULL */
     atomic_bool failed;
 } gemm_job;
 
@@ -53,17 +53,37 @@ static void finish_tile(const gemm_job *job, int64_t row, int64_t rows, int64_t 
     }
 }
 
+/* Rows of quantised weights that are widened at a time: few enough for the first-level cache. */
+#define WIDENED_ROWS 4
+
+/* y [m, columns] = x w^T for the strip of weights from w on; blocks of quantised weights become floats a few
+ * rows at a time, so nothing but their own bytes is read from memory. */
+static void strip_product(const gemm_job *job, float *y, int64_t stride, const char *w, int64_t columns,
+                          int worker) {
+    if (tomo_dtype_block(job->dtype) == 1) {
+        job->kernels->product(y, stride, job->x, job->x_stride, job->m, w, job->dtype, job->k, columns,
+                              job->k);
+        return;
+    }
+    float *rows = job->panels + (int64_t)worker * WIDENED_ROWS * job->k;
+    for (int64_t j = 0; j < columns; j += WIDENED_ROWS) {
+        int64_t count = smaller(WIDENED_ROWS, columns - j);
+        job->kernels->widen(rows, w + tomo_dtype_bytes(job->dtype, j * job->k), job->dtype, count * job->k);
+        job->kernels->product(y + j, stride, job->x, job->x_stride, job->m, rows, TOMO_F32, job->k, count,
+                              job->k);
+    }
+}
+
 /* Few rows: kernels that take the weights as they are stored. */
 static void run_strip(void *argument, int64_t block, int worker) {
-    (void)worker;
     gemm_job *job = argument;
     int64_t column = block * job->block_columns, columns = smaller(job->block_columns, job->n - column);
-    const char *w = (const char *)job->w + (size_t)(column * job->k) * tomo_dtype_size(job->dtype);
+    const char *w = (const char *)job->w + tomo_dtype_bytes(job->dtype, column * job->k);
     float *out = job->out + column;
     float sums[TOMO_PRODUCT_ROWS * STRIP_COLUMNS];
     float *y = job->accumulate ? sums : out;
     int64_t stride = job->accumulate ? columns : job->out_stride;
-    job->kernels->product(y, stride, job->x, job->x_stride, job->m, w, job->dtype, job->k, columns, job->k);
+    strip_product(job, y, stride, w, columns, worker);
     if (job->accumulate) {
         for (int64_t r = 0; r < job->m; r++) {
             job->kernels->add(out + r * job->out_stride, out + r * job->out_stride, sums + r * columns,
@@ -79,7 +99,7 @@ static void run_tile(void *argument, int64_t block, int worker) {
     int64_t row = block % job->row_blocks * job->block_rows, rows = smaller(job->block_rows, job->m - row);
     int64_t column = block / job->row_blocks * job->block_columns;
     int64_t columns = smaller(job->block_columns, job->n - column);
-    const char *stored = (const char *)job->w + (size_t)(column * job->k) * tomo_dtype_size(job->dtype);
+    const char *stored = (const char *)job->w + tomo_dtype_bytes(job->dtype, column * job->k);
     const float *w = (const float *)(const void *)stored;
     if (job->dtype != TOMO_F32) {
         float *panel = job->panels + (int64_t)worker * job->block_columns * job->k;
@@ -123,9 +143,10 @@ void tomo_gemm(tomo_exec *exec, float *out, int64_t out_stride, const float *x, 
         job.x = arranged;
         job.x_stride = job.k;
     }
-    if (!few && job.dtype != TOMO_F32) {
-        job.panels = tomo_exec_alloc(exec, tomo_pool_threads(exec->pool) * job.block_columns * job.k,
-                                     sizeof *job.panels);
+    int64_t widened = few ? tomo_dtype_block(job.dtype) > 1 ? WIDENED_ROWS : 0 : job.block_columns;
+    if (job.dtype != TOMO_F32 && widened > 0) {
+        job.panels =
+            tomo_exec_alloc(exec, tomo_pool_threads(exec->pool) * widened * job.k, sizeof *job.panels);
         if (job.panels == NULL) return;
     }
     tomo_pool_run(exec->pool, blocks, few ? run_strip : run_tile, &job);
@@ -166,7 +187,9 @@ static void input_block(void *argument, int64_t block, int worker) {
         if (job->dtype != TOMO_F32) {
             float *panel = job->panels + (int64_t)worker * BACKWARD_DEPTH * BACKWARD_COLUMNS;
             for (int64_t j = 0; j < depth; j++) {
-                job->kernels->widen(panel + j * count, (const uint16_t *)job->w + (at + j) * job->k + first,
+                job->kernels->widen(panel + j * count,
+                                    (const char *)job->w +
+                                        tomo_dtype_bytes(job->dtype, (at + j) * job->k + first),
                                     job->dtype, count);
             }
             w = panel;
@@ -210,7 +233,8 @@ void tomo_gemm_backward_input(tomo_exec *exec, float *dx, const float *dy, int64
                         .row_blocks = (m + BLOCK_ROWS - 1) / BLOCK_ROWS};
     tomo_arena_mark mark = tomo_arena_get_mark(exec->arena);
     /* Fewer blocks than a machine has threads: smaller ones. */
-    if (job.row_blocks * (job.k / BACKWARD_COLUMNS) < 16) job.columns = BACKWARD_COLUMNS / 4;
+    bool whole_blocks = BACKWARD_COLUMNS / 4 % tomo_dtype_block(job.dtype) == 0;
+    if (job.row_blocks * (job.k / BACKWARD_COLUMNS) < 16 && whole_blocks) job.columns = BACKWARD_COLUMNS / 4;
     if (job.dtype != TOMO_F32) {
         job.panels = tomo_exec_alloc(exec, tomo_pool_threads(exec->pool) * BACKWARD_DEPTH * BACKWARD_COLUMNS,
                                      sizeof(float));

@@ -11,7 +11,7 @@ typedef struct tomo_epilogue {
     const float *residual; /* [m, n] with the strides of out, or NULL */
 } tomo_epilogue;
 
-/* out [m, n] (row stride out_stride) = epilogue(x [m, k] w^T), w [n, k] contiguous, F32, BF16 or F16.
+/* out [m, n] (row stride out_stride) = epilogue(x [m, k] w^T), w [n, k] contiguous, F32, BF16, F16 or blocks.
  * accumulate: the product is added to what out holds, before the epilogue. Few rows go through our own
  * kernels, which read each weight once; more through oneDNN's single-threaded sgemm, with 16-bit weights
  * widened a panel at a time. */

@@ -58,7 +58,7 @@ typedef struct tomo_kernels {
     void (*weighted_sum)(float *out, int64_t out_stride, const float *p, int64_t p_stride, int64_t rows,
                          const float *v, int64_t v_stride, int64_t count, int64_t n);
 
-    /* BF16 or F16 (or F32: a copy) to float. */
+    /* BF16, F16 or whole blocks (or F32: a copy) to float. */
     void (*widen)(float *out, const void *x, tomo_dtype dtype, int64_t n);
 } tomo_kernels;
 

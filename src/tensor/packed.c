@@ -74,12 +74,11 @@ static void pack_panel(void *argument, int64_t panel, int worker) {
     tomo_packed *p = job->packed;
     float *row = job->rows + (int64_t)worker * p->k;
     char *out = (char *)p->data + (size_t)panel * p->panel_bytes;
-    size_t size = tomo_dtype_size(job->w->dtype);
     for (int64_t j = 0; j < TOMO_PANEL; j++) {
         int64_t n = panel * TOMO_PANEL + j;
         if (n < p->n) {
-            job->kernels->widen(row, (const char *)job->w->data + (size_t)(n * p->k) * size, job->w->dtype,
-                                p->k);
+            job->kernels->widen(row, (const char *)job->w->data + tomo_dtype_bytes(job->w->dtype, n * p->k),
+                                job->w->dtype, p->k);
         } else {
             memset(row, 0, (size_t)p->k * sizeof *row);
         }

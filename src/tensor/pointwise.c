@@ -347,7 +347,7 @@ tomo_tensor *tomo_op_embedding(tomo_exec *exec, const tomo_tensor *table, const 
     int64_t n = table->shape[1];
     tomo_tensor *out = tomo_exec_tensor(exec, 2, (int64_t[]){count, n});
     if (out == NULL) return NULL;
-    size_t row = (size_t)n * tomo_dtype_size(table->dtype);
+    size_t row = tomo_dtype_bytes(table->dtype, n);
     for (int64_t i = 0; i < count; i++) {
         assert(ids[i] >= 0 && ids[i] < table->shape[0]);
         exec->kernels->widen(tomo_tensor_f32(out) + i * n, (const char *)table->data + (size_t)ids[i] * row,

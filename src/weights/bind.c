@@ -33,6 +33,11 @@ static tomo_tensor widened(tomo_binder *binder, const tomo_stored *stored, const
         (void)tomo_fail_memory(&binder->error, name, bytes);
         return (tomo_tensor){0};
     }
+    const tomo_kernels *reference = NULL;
+    if (tomo_dtype_block(stored->dtype) > 1 && tomo_kernels_select("generic", &reference, NULL) == TOMO_OK) {
+        reference->widen(data, stored->data, stored->dtype, stored->count);
+        return tomo_tensor_over(data, TOMO_F32, stored->rank, stored->shape);
+    }
     for (int64_t i = 0; i < stored->count; i++) {
         uint16_t half = ((const uint16_t *)stored->data)[i];
         data[i] = stored->dtype == TOMO_BF16 ? tomo_bf16_to_float(half) : tomo_f16_to_float(half);
@@ -101,13 +106,14 @@ static tomo_tensor bind(tomo_binder *binder, bool as_float, int rank, const int6
                         name, found, wanted);
         return absent;
     }
-    if (stored->dtype != TOMO_F32 && stored->dtype != TOMO_BF16 && stored->dtype != TOMO_F16) {
+    bool blocks = tomo_dtype_block(stored->dtype) > 1;
+    if (stored->dtype != TOMO_F32 && stored->dtype != TOMO_BF16 && stored->dtype != TOMO_F16 && !blocks) {
         (void)tomo_fail(&binder->error, TOMO_E_UNSUPPORTED,
                         "%s: tensor \"%s\" is %s; F32, BF16 or F16 is wanted", file, name,
                         tomo_dtype_name(stored->dtype));
         return absent;
     }
-    binder->bytes += stored->count * (int64_t)tomo_dtype_size(stored->dtype);
+    binder->bytes += (int64_t)tomo_dtype_bytes(stored->dtype, stored->count);
     binder->parameters += stored->count;
     if (binder->trainable != NULL) return trainable(binder, stored, rank, shape);
     if (as_float && stored->dtype != TOMO_F32) return widened(binder, stored, name);

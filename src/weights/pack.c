@@ -34,7 +34,7 @@ tomo_status tomo_packs_add(tomo_packs *packs, tomo_pool *pool, const tomo_kernel
     tomo_status status = tomo_packed_create(pool, kernels, &layer->weight, packing, &packed, err);
     if (status != TOMO_OK) return status;
     packs->list[packs->count++] = packed;
-    packs->saved += tomo_tensor_count(&layer->weight) * (int64_t)tomo_dtype_size(layer->weight.dtype) -
+    packs->saved += (int64_t)tomo_dtype_bytes(layer->weight.dtype, tomo_tensor_count(&layer->weight)) -
                     (int64_t)tomo_packed_bytes(packed);
     layer->packed = packed;
     give_back(checkpoint, layer->weight.data);

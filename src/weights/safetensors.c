@@ -25,7 +25,8 @@ typedef struct reader {
 
 static bool dtype_from_name(const char *name, tomo_dtype *dtype) {
     for (int i = 0; i < TOMO_DTYPE_COUNT; i++) {
-        if (strcmp(tomo_dtype_name((tomo_dtype)i), name) == 0) {
+        /* Blocks have names of their own in GGUF; safetensors has none for them. */
+        if (tomo_dtype_block((tomo_dtype)i) == 1 && strcmp(tomo_dtype_name((tomo_dtype)i), name) == 0) {
             *dtype = (tomo_dtype)i;
             return true;
         }

@@ -173,7 +173,7 @@ const char *tomo_checkpoint_path(const tomo_checkpoint *c) {
 void tomo_checkpoint_release(const tomo_checkpoint *c, const tomo_stored *tensor) {
     const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     uintptr_t begin = (uintptr_t)tensor->data;
-    uintptr_t end = begin + (size_t)tensor->count * tomo_dtype_size(tensor->dtype);
+    uintptr_t end = begin + tomo_dtype_bytes(tensor->dtype, tensor->count);
     for (size_t i = 0; i < c->map_count; i++) { /* copies lie in no mapping, and stay */
         uintptr_t map = (uintptr_t)c->maps[i].data;
         if (begin < map || end > map + c->maps[i].size) continue;

@@ -1,4 +1,5 @@
 /* generic.c - the reference: every kernel as its formula. Never optimised; runs on any CPU. */
+#include "tensor/cpu/blocks.h"
 #include "tensor/cpu/tables.h"
 
 #include <math.h>
@@ -131,6 +132,10 @@ static void weighted_sum(float *out, int64_t out_stride, const float *p, int64_t
 }
 
 static void widen(float *out, const void *x, tomo_dtype dtype, int64_t n) {
+    if (tomo_dtype_block(dtype) > 1) {
+        widen_blocks(out, x, dtype, n);
+        return;
+    }
     for (int64_t i = 0; i < n; i++) out[i] = element(x, dtype, i);
 }
 

@@ -3,6 +3,7 @@
  * Included by one file an instruction set, which sets SIMD_WIDTH, SIMD_NAME and SIMD_TABLE and is compiled
  * with that set enabled and with a * b + c fused (the tests compare with the reference, which is not). Sums
  * run over SIMD_WIDTH lanes and are joined in one fixed order, so a result depends on the length alone. */
+#include "tensor/cpu/blocks.h"
 #include "tensor/cpu/tables.h"
 
 #include <math.h>
@@ -528,6 +529,10 @@ static void weighted_sum(float *out, int64_t out_stride, const float *p, int64_t
 }
 
 static void widen(float *out, const void *x, tomo_dtype dtype, int64_t n) {
+    if (tomo_dtype_block(dtype) > 1) {
+        widen_blocks(out, x, dtype, n);
+        return;
+    }
     if (dtype == TOMO_F32) {
         memcpy(out, x, (size_t)n * sizeof *out);
         return;
