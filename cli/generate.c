@@ -16,10 +16,19 @@ static const option options[] = {
      offsetof(generate_options, chat), 0, 0},
 };
 
+static bool add_ids(const tomo_answer *answer, cJSON *object) {
+    int64_t *ids = calloc(answer->count + 1, sizeof *ids);
+    for (size_t i = 0; ids != NULL && i < answer->count; i++) ids[i] = answer->ids[i];
+    bool good = ids != NULL && json_add_integers(object, "ids", ids, answer->count);
+    free(ids);
+    return good;
+}
+
 static int write_json(const run *r, const char *prompt, const tomo_answer *answer) {
     cJSON *object = cJSON_CreateObject();
     bool good = object != NULL && json_add_text(object, "prompt", prompt) &&
-                answer_add_json(answer, "text", object) && run_add_origin(r, answer, object);
+                answer_add_json(answer, "text", object) && add_ids(answer, object) &&
+                run_add_origin(r, answer, object);
     return json_write(NULL, json_whole(object, good));
 }
 
@@ -53,7 +62,9 @@ const command command_generate = {
     "generate",
     "PROMPT",
     "lets the language model write, without a scan",
-    "PROMPT - is read from standard input. --model may also name a language model's own directory.",
+    "PROMPT - is read from standard input. --model may also name a language model's own directory or "
+    "GGUF file. With --json the result is {prompt, text, tokens, ids, prompt_tokens, finish, seconds, model, "
+    "version}.",
     "tomo generate \"What does a CT of the chest show?\" --chat --model models/demo",
     generate_run,
 };

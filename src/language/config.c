@@ -210,13 +210,12 @@ static tomo_status read_generation_ends(const char *folder, tomo_decoder_config 
     return status;
 }
 
-tomo_status tomo_decoder_config_open(const char *path, tomo_decoder_config *c, tomo_error *err) {
+tomo_status tomo_decoder_config_parse(const char *path, const cJSON *root, tomo_decoder_config *c,
+                                      tomo_error *err) {
     *c = (tomo_decoder_config){0};
-    cJSON *root = NULL;
     const family *f = NULL;
     tomo_json_at at = {path, ""};
-    tomo_status status = tomo_json_open(path, &root, err);
-    if (status == TOMO_OK) status = find_family(root, path, &f, err);
+    tomo_status status = find_family(root, path, &f, err);
     if (status == TOMO_OK) {
         c->family = f->model_type;
         status = read_sizes(root, at, f, c, err);
@@ -224,6 +223,13 @@ tomo_status tomo_decoder_config_open(const char *path, tomo_decoder_config *c, t
     if (status == TOMO_OK) status = read_switches(root, at, f, c, err);
     if (status == TOMO_OK) status = read_rope(root, path, f, &c->rope, err);
     if (status == TOMO_OK) status = read_ends(root, path, c, err);
+    return status;
+}
+
+tomo_status tomo_decoder_config_open(const char *path, tomo_decoder_config *c, tomo_error *err) {
+    cJSON *root = NULL;
+    tomo_status status = tomo_json_open(path, &root, err);
+    if (status == TOMO_OK) status = tomo_decoder_config_parse(path, root, c, err);
     cJSON_Delete(root);
     return status;
 }

@@ -36,6 +36,10 @@ tomo_status tomo_decoder_config_read(const char *folder, tomo_decoder_config *co
 /* The same from one config.json, without the generation configuration beside it. */
 tomo_status tomo_decoder_config_open(const char *path, tomo_decoder_config *config, tomo_error *err);
 
+/* The same from a document; `file` is for messages. */
+tomo_status tomo_decoder_config_parse(const char *file, const cJSON *root, tomo_decoder_config *config,
+                                      tomo_error *err);
+
 /* Frequencies of the rotary positions, [head_dim / 2]: 1 / theta^(2i / head_dim), scaled as `rope` says. */
 void tomo_rope_frequencies(const tomo_decoder_config *config, float *frequencies);
 

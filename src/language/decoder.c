@@ -1,9 +1,11 @@
 #include "language/decoder.h"
 
 #include "base/size.h"
+#include "language/gguf.h"
 #include "language/lora.h"
 #include "tensor/tape.h"
 #include "weights/bind.h"
+#include "weights/gguf.h"
 #include "weights/pack.h"
 
 #include <assert.h>
@@ -89,6 +91,36 @@ static tomo_status bind_checkpoint(tomo_decoder *d, tomo_parameters *parameters,
     return b.error.status;
 }
 
+/* A GGUF file says in its metadata what config.json says, and by its tensors which layers there are. */
+static tomo_status read_gguf_config(tomo_decoder *d, const char *file, tomo_error *err) {
+    cJSON *metadata = NULL, *config = NULL;
+    bool tied = tomo_checkpoint_find(d->checkpoint, "lm_head.weight") == NULL;
+    bool biases = tomo_checkpoint_find(d->checkpoint, "model.layers.0.self_attn.o_proj.bias") != NULL;
+    tomo_status status = tomo_gguf_metadata_open(file, &metadata, err);
+    if (status == TOMO_OK) status = tomo_gguf_config(file, metadata, tied, biases, &config, err);
+    if (status == TOMO_OK) status = tomo_decoder_config_parse(file, config, &d->config, err);
+    cJSON_Delete(config);
+    cJSON_Delete(metadata);
+    return status;
+}
+
+static tomo_status make_frequencies(tomo_decoder *d, const char *folder, tomo_error *err) {
+    int64_t half = d->config.head_dim / 2;
+    d->frequencies = tomo_arena_alloc(d->arena, (size_t)half * sizeof(float));
+    if (d->frequencies == NULL) return tomo_fail_memory(err, folder, 0);
+    tomo_rope_frequencies(&d->config, d->frequencies);
+    /* Llama 3.1 and later in GGUF: what config.json says of rope scaling is a tensor of divisors there. */
+    const tomo_stored *divisors = tomo_checkpoint_find(d->checkpoint, "rope_freqs.weight");
+    if (divisors == NULL) return TOMO_OK;
+    if (divisors->dtype != TOMO_F32 || divisors->count != half) {
+        return tomo_fail(err, TOMO_E_HEADER,
+                         "%s: tensor \"rope_freqs.weight\" has %lld values; %lld F32 are wanted", folder,
+                         (long long)divisors->count, (long long)half);
+    }
+    for (int64_t i = 0; i < half; i++) d->frequencies[i] /= ((const float *)divisors->data)[i];
+    return TOMO_OK;
+}
+
 static tomo_status open_decoder(const char *folder, const char *adapter, bool merge,
                                 tomo_parameters *parameters, tomo_decoder **decoder, tomo_error *err) {
     *decoder = NULL;
@@ -96,20 +128,16 @@ static tomo_status open_decoder(const char *folder, const char *adapter, bool me
     if (d == NULL) return tomo_fail_memory(err, folder, sizeof *d);
     d->arena = tomo_arena_create(0);
     tomo_status status = d->arena == NULL ? tomo_fail_memory(err, folder, 0) : TOMO_OK;
-    if (status == TOMO_OK) status = tomo_decoder_config_read(folder, &d->config, err);
     if (status == TOMO_OK) status = tomo_checkpoint_open(folder, &d->checkpoint, err);
+    if (status == TOMO_OK) {
+        status = tomo_gguf_is(folder) ? read_gguf_config(d, folder, err)
+                                      : tomo_decoder_config_read(folder, &d->config, err);
+    }
     if (status == TOMO_OK) status = bind_checkpoint(d, parameters, err);
     if (status == TOMO_OK && adapter != NULL) {
         status = tomo_lora_apply(adapter, merge, d->layers, d->config.layers, d->arena, &d->lora, err);
     }
-    if (status == TOMO_OK) {
-        d->frequencies = tomo_arena_alloc(d->arena, (size_t)(d->config.head_dim / 2) * sizeof(float));
-        if (d->frequencies == NULL) {
-            status = tomo_fail_memory(err, folder, 0);
-        } else {
-            tomo_rope_frequencies(&d->config, d->frequencies);
-        }
-    }
+    if (status == TOMO_OK) status = make_frequencies(d, folder, err);
     if (status != TOMO_OK) {
         tomo_decoder_free(d);
         return status;

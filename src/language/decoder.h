@@ -12,8 +12,9 @@
 
 typedef struct tomo_decoder tomo_decoder;
 
-/* folder: as downloaded. adapter: folder of a PEFT LoRA adapter, or NULL; applied beside the weights, or with
- * `merge` added to copies of them. Weights stay mapped and are multiplied as stored. Immutable after opening.
+/* folder: as downloaded, or one GGUF file. adapter: folder of a PEFT LoRA adapter, or NULL; applied beside
+ * the weights, or with `merge` added to copies of them. Weights stay mapped and are multiplied as stored.
+ * Immutable after opening.
  */
 tomo_status tomo_decoder_open(const char *folder, const char *adapter, bool merge, tomo_decoder **decoder,
                               tomo_error *err);

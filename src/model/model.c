@@ -1,4 +1,6 @@
 #include "model/model.h"
+#include "language/gguf.h"
+#include "weights/gguf.h"
 
 #include "base/file.h"
 
@@ -36,21 +38,47 @@ static tomo_status check_sizes(const tomo_model *m, const char *path, tomo_error
     return TOMO_OK;
 }
 
+/* Tokenizer and chat format from the metadata of a GGUF file. */
+static tomo_status open_gguf_text(tomo_model *m, const char *file, tomo_chat_format **format,
+                                  tomo_error *err) {
+    cJSON *metadata = NULL, *tokenizer = NULL;
+    tomo_status status = tomo_gguf_metadata_open(file, &metadata, err);
+    if (status == TOMO_OK) status = tomo_gguf_tokenizer(file, metadata, &tokenizer, err);
+    if (status == TOMO_OK) status = tomo_tokenizer_open_document(file, tokenizer, &m->tokenizer, err);
+    const char *text = status == TOMO_OK ? tomo_gguf_chat_template(metadata) : NULL;
+    if (text != NULL) {
+        (void)tomo_chat_format_recognise(file, text, format, &m->chat_error);
+    } else {
+        (void)tomo_fail(&m->chat_error, TOMO_E_UNSUPPORTED,
+                        "%s: no chat template in it; a format is wanted by name", file);
+    }
+    cJSON_Delete(tokenizer);
+    cJSON_Delete(metadata);
+    return status;
+}
+
 static tomo_status open_language(tomo_model *m, const char *folder, const char *adapter,
                                  const tomo_model_options *options, tomo_error *err) {
     tomo_status status = tomo_decoder_open(folder, adapter, options->merge_adapter, &m->decoder, err);
-    if (status == TOMO_OK) status = tomo_tokenizer_open(folder, &m->tokenizer, err);
+    if (status != TOMO_OK) return status;
+    tomo_chat_format *format = NULL;
+    if (tomo_gguf_is(folder)) {
+        status = open_gguf_text(m, folder, &format, err);
+    } else {
+        status = tomo_tokenizer_open(folder, &m->tokenizer, err);
+        /* Not recognised: refused when a turn has to be written, for text alone needs no format. */
+        if (status == TOMO_OK && options->chat_format == NULL)
+            (void)tomo_chat_format_detect(folder, &format, &m->chat_error);
+    }
+    m->chat = format;
     if (status != TOMO_OK) return status;
     m->end_id = -1;
     if (options->chat_format != NULL) {
+        tomo_chat_format_free(format);
         m->chat = tomo_chat_format_by_name(options->chat_format);
         if (m->chat == NULL) {
             return tomo_fail(err, TOMO_E_USAGE, "chat format \"%.60s\" is not known", options->chat_format);
         }
-    } else {
-        /* Not recognised: refused when a turn has to be written, for text alone needs no format. */
-        tomo_chat_format *format = NULL;
-        if (tomo_chat_format_detect(folder, &format, &m->chat_error) == TOMO_OK) m->chat = format;
     }
     if (m->chat != NULL) m->end_id = tomo_chat_end_id(m->chat, m->tokenizer);
     return TOMO_OK;
@@ -170,7 +198,7 @@ tomo_status tomo_model_open(tomo_context *context, const char *folder, const tom
     } else {
         m->context = context;
         m->image_id = m->end_id = -1;
-        status = is_model_directory(path, &m->reads_scans, err);
+        if (!tomo_gguf_is(folder)) status = is_model_directory(path, &m->reads_scans, err);
     }
     if (status == TOMO_OK && m->reads_scans) {
         status = tomo_model_config_read(path, &m->config, err);

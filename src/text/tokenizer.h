@@ -5,6 +5,7 @@
 #define TOMO_TEXT_TOKENIZER_H
 
 #include "base/buffer.h"
+#include "base/json.h"
 #include "base/status.h"
 
 /* A growing list of token ids; start with {0}, end with tomo_ids_free. */
@@ -25,6 +26,9 @@ tomo_status tomo_tokenizer_open(const char *folder, tomo_tokenizer **tokenizer, 
 /* The same from the bytes of a tokenizer.json; `name` is used in messages. */
 tomo_status tomo_tokenizer_open_memory(const char *name, const void *bytes, size_t size,
                                        tomo_tokenizer **tokenizer, tomo_error *err);
+/* The same from a document, which is not referred to afterwards. */
+tomo_status tomo_tokenizer_open_document(const char *name, const cJSON *root, tomo_tokenizer **tokenizer,
+                                         tomo_error *err);
 void tomo_tokenizer_free(tomo_tokenizer *tokenizer);
 
 typedef struct tomo_encode_options {

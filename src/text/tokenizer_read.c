@@ -220,7 +220,9 @@ tomo_status tomo_tokenizer_read(tomo_tokenizer *t, const char *file, const cJSON
     return status;
 }
 
-static tomo_status open_json(const char *name, cJSON *root, tomo_tokenizer **tokenizer, tomo_error *err) {
+tomo_status tomo_tokenizer_open_document(const char *name, const cJSON *root, tomo_tokenizer **tokenizer,
+                                         tomo_error *err) {
+    *tokenizer = NULL;
     tomo_tokenizer *t = calloc(1, sizeof *t);
     if (t == NULL) return tomo_fail_memory(err, name, sizeof *t);
     tomo_status status = tomo_tokenizer_read(t, name, root, err);
@@ -237,7 +239,7 @@ tomo_status tomo_tokenizer_open_memory(const char *name, const void *bytes, size
     cJSON *root = NULL;
     *tokenizer = NULL;
     tomo_status status = tomo_json_parse(name, bytes, size, &root, err);
-    if (status == TOMO_OK) status = open_json(name, root, tokenizer, err);
+    if (status == TOMO_OK) status = tomo_tokenizer_open_document(name, root, tokenizer, err);
     cJSON_Delete(root);
     return status;
 }
@@ -273,7 +275,7 @@ tomo_status tomo_tokenizer_open(const char *folder, tomo_tokenizer **tokenizer, 
     char *path = tomo_path_join(folder, "tokenizer.json");
     if (path == NULL) return tomo_fail_memory(err, folder, strlen(folder));
     tomo_status status = tomo_path_exists(path) ? tomo_json_open(path, &root, err) : no_file(folder, err);
-    if (status == TOMO_OK) status = open_json(path, root, tokenizer, err);
+    if (status == TOMO_OK) status = tomo_tokenizer_open_document(path, root, tokenizer, err);
     cJSON_Delete(root);
     free(path);
     return status;

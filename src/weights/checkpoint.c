@@ -24,10 +24,7 @@ static tomo_status not_a_checkpoint(const char *file, const unsigned char *bytes
         return tomo_fail(err, TOMO_E_FORMAT,
                          "%s: a Git LFS pointer, not the file itself; fetch it with \"git lfs pull\"", file);
     }
-    if (starts_with(bytes, size, "GGUF")) {
-        return tomo_fail(err, TOMO_E_UNSUPPORTED, "%s: GGUF; safetensors or PyTorch .bin is wanted", file);
-    }
-    return tomo_fail(err, TOMO_E_FORMAT, "%s: no checkpoint; safetensors or PyTorch .bin is wanted", file);
+    return tomo_fail(err, TOMO_E_FORMAT, "%s: no checkpoint; safetensors, PyTorch .bin or GGUF is wanted", file);
 }
 
 tomo_status tomo_store_read(tomo_checkpoint *c, const char *file, const unsigned char *bytes, size_t size,
@@ -37,6 +34,7 @@ tomo_status tomo_store_read(tomo_checkpoint *c, const char *file, const unsigned
         return tomo_fail(err, TOMO_E_LIMIT, "%s: %zu bytes; fewer are wanted", file, size);
     }
     /* The length of a safetensors header cannot begin like a zip or a pickle: it would be far too long. */
+    if (starts_with(bytes, size, "GGUF")) return tomo_gguf_read(c, file, bytes, size, err);
     if (starts_with(bytes, size, "PK\003\004")) return tomo_torch_zip_read(c, file, bytes, size, err);
     bool header = size > 8 && bytes[8] == '{';
     if (header && little_endian_u64(bytes) <= (uint64_t)TOMO_LIMIT_TENSOR_HEADER_BYTES) {

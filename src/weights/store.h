@@ -52,7 +52,9 @@ tomo_status tomo_torch_zip_read(tomo_checkpoint *c, const char *file, const unsi
                                 tomo_error *err);
 tomo_status tomo_torch_legacy_read(tomo_checkpoint *c, const char *file, const unsigned char *bytes,
                                    size_t size, tomo_error *err);
-/* Whichever of the three the bytes are. */
+tomo_status tomo_gguf_read(tomo_checkpoint *c, const char *file, const unsigned char *bytes, size_t size,
+                           tomo_error *err);
+/* Whichever of the four the bytes are. */
 tomo_status tomo_store_read(tomo_checkpoint *c, const char *file, const unsigned char *bytes, size_t size,
                             tomo_error *err);
 /* An index (*.index.json) and the shards that it names, beside it. */
