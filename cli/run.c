@@ -40,7 +40,7 @@ static const option model_options[] = {
      AT(merge_adapter), 0, 0},
     {"precision", 0, OPTION_WORD, "f32|bf16|int8|fast",
      "how products are computed; default f32, which equals the reference; fast: the best float type of this "
-     "CPU; int8: whole numbers in the encoder",
+     "CPU, quantised weights as whole numbers; int8: whole numbers everywhere",
      AT(precision), 0, 0},
 };
 

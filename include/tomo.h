@@ -184,7 +184,8 @@ typedef struct tomo_model_options {
     bool merge_adapter; /* add the LoRA adapter to the weights (costs memory) instead of applying it beside */
     /* How products are computed: "f32" (default) equals the reference libraries and leaves weights mapped.
      * The others pack weights at opening and are faster and less exact: "bf16" (CPUs with AVX512_BF16),
-     * "fast": the best float type of the CPU, "int8": as fast, with whole numbers in the encoder. */
+     * "fast": the best float type of the CPU, and quantised weights multiplied as whole numbers; "int8":
+     * whole numbers everywhere. */
     const char *precision;
 } tomo_model_options;
 

@@ -146,18 +146,34 @@ static tomo_status open_decoder(const char *folder, const char *adapter, bool me
     return TOMO_OK;
 }
 
+/* How one layer is packed; false: it stays as it is. */
+static bool choose_packing(const tomo_kernels *kernels, const tomo_linear *layer, tomo_precision precision,
+                           tomo_packing *packing) {
+    bool blocks = tomo_dtype_block(layer->weight.dtype) > 1;
+    bool whole = precision == TOMO_PRECISION_INT8 || (precision == TOMO_PRECISION_FAST && blocks);
+    if (whole && layer->weight.shape[1] % 32 == 0 && tomo_packing_in_groups(layer->weight.dtype, packing))
+        return true;
+    *packing = TOMO_PACK_BF16;
+    return precision != TOMO_PRECISION_F32 && tomo_packing_is_native(kernels, TOMO_PACK_BF16);
+}
+
+static tomo_status pack_layer(tomo_decoder *d, tomo_pool *pool, const tomo_kernels *kernels,
+                              tomo_linear *layer, tomo_precision precision, tomo_error *err) {
+    tomo_packing packing;
+    if (!choose_packing(kernels, layer, precision, &packing)) return TOMO_OK;
+    return tomo_packs_add(&d->packs, pool, kernels, d->checkpoint, layer, packing, err);
+}
+
 tomo_status tomo_decoder_pack(tomo_decoder *d, tomo_pool *pool, const tomo_kernels *kernels,
-                              tomo_packing packing, tomo_error *err) {
+                              tomo_precision precision, tomo_error *err) {
     tomo_status status = TOMO_OK;
     for (int64_t i = 0; i < d->config.layers; i++) {
         tomo_decoder_layer *l = &d->layers[i];
         tomo_linear *layers[] = {&l->query, &l->key, &l->value, &l->out, &l->gate, &l->up, &l->down};
-        for (size_t k = 0; k < sizeof layers / sizeof layers[0] && status == TOMO_OK; k++) {
-            status = tomo_packs_add(&d->packs, pool, kernels, d->checkpoint, layers[k], packing, err);
-        }
+        for (size_t k = 0; k < sizeof layers / sizeof layers[0] && status == TOMO_OK; k++)
+            status = pack_layer(d, pool, kernels, layers[k], precision, err);
     }
-    if (status != TOMO_OK) return status;
-    return tomo_packs_add(&d->packs, pool, kernels, d->checkpoint, &d->head, packing, err);
+    return status == TOMO_OK ? pack_layer(d, pool, kernels, &d->head, precision, err) : status;
 }
 
 tomo_status tomo_decoder_open(const char *folder, const char *adapter, bool merge, tomo_decoder **decoder,

@@ -18,9 +18,10 @@ typedef struct tomo_decoder tomo_decoder;
  */
 tomo_status tomo_decoder_open(const char *folder, const char *adapter, bool merge, tomo_decoder **decoder,
                               tomo_error *err);
-/* Brings the linear layers into a faster form (packed.h); once, before the decoder is used. */
+/* Brings the linear layers into a faster form (packed.h); once, before the decoder is used. Quantised blocks
+ * stay whole numbers, and with int8 floats become such, in groups of 32; else BF16 where the CPU has it. */
 tomo_status tomo_decoder_pack(tomo_decoder *decoder, tomo_pool *pool, const tomo_kernels *kernels,
-                              tomo_packing packing, tomo_error *err);
+                              tomo_precision precision, tomo_error *err);
 /* The same for training all of it: weights are float copies with gradients, listed in `parameters`
  * (tomo_parameters_free), the output matrix once where it is the embedding table. */
 tomo_status tomo_decoder_open_trainable(const char *folder, tomo_parameters *parameters,

@@ -2,6 +2,7 @@
 #include "language/gguf.h"
 #include "weights/gguf.h"
 
+#include "base/clock.h"
 #include "base/file.h"
 
 #include <stdlib.h>
@@ -131,46 +132,44 @@ static tomo_status open_parts(tomo_model *m, const char *config_path, const tomo
 
 /* ------------------------------------------------------------------------- precision */
 
-/* What "precision" means on this machine; packed false: float32, nothing is packed. */
-typedef struct precision {
-    bool packed;
-    tomo_packing encoder, language;
-    bool language_packed;
-} precision;
+static const struct {
+    const char *name;
+    tomo_precision precision;
+} precisions[] = {{"f32", TOMO_PRECISION_F32},
+                  {"bf16", TOMO_PRECISION_BF16},
+                  {"fast", TOMO_PRECISION_FAST},
+                  {"int8", TOMO_PRECISION_INT8}};
 
-static tomo_status choose_precision(const tomo_kernels *kernels, const char *name, precision *p,
-                                    tomo_error *err) {
-    bool bf16 = tomo_packing_is_native(kernels, TOMO_PACK_BF16);
-    *p = (precision){false, TOMO_PACK_BF16, TOMO_PACK_BF16, bf16};
-    if (name == NULL || strcmp(name, "f32") == 0) return TOMO_OK;
-    if (strcmp(name, "bf16") == 0 && !bf16) {
-        return tomo_fail(err, TOMO_E_USAGE,
-                         "precision bf16: this CPU has no AVX512_BF16; f32, int8 or fast are wanted");
-    }
-    if (strcmp(name, "int8") == 0) {
-        p->packed = true;
-        p->encoder = TOMO_PACK_INT8;
+static tomo_status find_precision(tomo_model *m, const char *name, tomo_precision *precision,
+                                  tomo_error *err) {
+    m->precision = "f32";
+    *precision = TOMO_PRECISION_F32;
+    if (name == NULL) return TOMO_OK;
+    for (size_t i = 0; i < sizeof precisions / sizeof precisions[0]; i++) {
+        if (strcmp(precisions[i].name, name) != 0) continue;
+        *precision = precisions[i].precision;
+        m->precision = precisions[i].name;
+        if (*precision == TOMO_PRECISION_BF16 &&
+            !tomo_packing_is_native(m->context->kernels, TOMO_PACK_BF16)) {
+            return tomo_fail(err, TOMO_E_USAGE,
+                             "precision bf16: this CPU has no AVX512_BF16; f32, int8 or fast are wanted");
+        }
         return TOMO_OK;
     }
-    if (strcmp(name, "bf16") != 0 && strcmp(name, "fast") != 0) {
-        return tomo_fail(err, TOMO_E_USAGE, "precision \"%.60s\" is not known; f32, bf16, int8 or fast",
-                         name);
-    }
-    p->packed = bf16;
-    return TOMO_OK;
+    return tomo_fail(err, TOMO_E_USAGE, "precision \"%.60s\" is not known; f32, bf16, int8 or fast", name);
 }
 
 static tomo_status pack(tomo_model *m, const char *name, tomo_error *err) {
     const tomo_kernels *kernels = m->context->kernels;
-    precision p;
-    tomo_status status = choose_precision(kernels, name, &p, err);
-    m->precision = "f32";
-    if (status != TOMO_OK || !p.packed) return status;
-    m->precision = p.encoder == TOMO_PACK_INT8 ? "int8" : "bf16";
-    m->half = p.language_packed;
-    if (m->reads_scans) status = tomo_encoder_pack(m->encoder, m->context->pool, kernels, p.encoder, err);
-    if (status != TOMO_OK || !p.language_packed) return status;
-    return tomo_decoder_pack(m->decoder, m->context->pool, kernels, p.language, err);
+    tomo_precision precision;
+    tomo_status status = find_precision(m, name, &precision, err);
+    if (status != TOMO_OK || precision == TOMO_PRECISION_F32) return status;
+    double start = tomo_seconds();
+    m->half = tomo_packing_is_native(kernels, TOMO_PACK_BF16);
+    if (m->reads_scans) status = tomo_encoder_pack(m->encoder, m->context->pool, kernels, precision, err);
+    if (status == TOMO_OK) status = tomo_decoder_pack(m->decoder, m->context->pool, kernels, precision, err);
+    m->pack_seconds = tomo_seconds() - start;
+    return status;
 }
 
 /* A model directory and a language model's own both have a config.json; its model_type tells. */

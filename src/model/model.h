@@ -22,7 +22,8 @@ struct tomo_model {
     const tomo_chat_format *chat; /* NULL: the template was not recognised, and chat_error says so */
     tomo_error chat_error;
     int32_t image_id, end_id; /* -1: none */
-    const char *precision;    /* "f32", "bf16" or "int8", as it came to be; static */
+    const char *precision;    /* as it was chosen, "f32" by default; static */
+    double pack_seconds;      /* that packing took; 0: nothing is packed */
     bool half;                /* products of floats are taken in BF16 */
 };
 

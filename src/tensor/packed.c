@@ -2,7 +2,9 @@
 
 #include "base/size.h"
 #include "tensor/cpu/packed_kernels.h"
+#include "tensor/groups.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,15 +32,25 @@ struct tomo_packed {
 
 static const tomo_packed_kernel *kernel_of(const tomo_kernels *kernels, tomo_packing packing) {
     const tomo_packed_kernels *table = tomo_packed_select(kernels);
-    return packing == TOMO_PACK_BF16 ? &table->bf16 : &table->int8;
+    const tomo_packed_kernel *const list[] = {[TOMO_PACK_BF16] = &table->bf16,
+                                              [TOMO_PACK_INT8] = &table->int8,
+                                              [TOMO_PACK_Q8] = &table->q8,
+                                              [TOMO_PACK_Q4] = &table->q4};
+    return list[packing];
 }
 
 bool tomo_packing_is_native(const tomo_kernels *kernels, tomo_packing packing) {
-    return packing == TOMO_PACK_INT8 || tomo_packed_select(kernels)->native_bf16;
+    return packing != TOMO_PACK_BF16 || tomo_packed_select(kernels)->native_bf16;
 }
 
 const struct tomo_packed_kernel *tomo_half_products(const tomo_kernels *kernels) {
     return kernel_of(kernels, TOMO_PACK_BF16);
+}
+
+bool tomo_packing_in_groups(tomo_dtype dtype, tomo_packing *packing) {
+    bool fours = dtype == TOMO_Q4_0 || dtype == TOMO_Q4_1 || dtype == TOMO_Q4_K;
+    *packing = fours ? TOMO_PACK_Q4 : TOMO_PACK_Q8;
+    return fours || tomo_dtype_block(dtype) == 1 || dtype == TOMO_Q8_0 || dtype == TOMO_Q5_0;
 }
 
 static int64_t smaller(int64_t a, int64_t b) {
@@ -69,6 +81,37 @@ static void pack_int8_row(uint8_t *out, const float *row, int64_t k, int64_t ste
     }
 }
 
+/* Puts a group into step `step` of a panel, as output j. */
+static void put_group(uint8_t *step, const tomo_weight_group *g, bool fours, int64_t j) {
+    memcpy(step + 2 * j, &g->scale, sizeof g->scale);
+    if (!fours) {
+        uint8_t *q = step + TOMO_PANEL * 2;
+        for (int i = 0; i < TOMO_GROUP; i++) q[(i / 4 * TOMO_PANEL + j) * 4 + i % 4] = g->codes[i];
+        return;
+    }
+    memcpy(step + TOMO_PANEL * 2 + 2 * j, &g->offset, sizeof g->offset);
+    uint8_t *q = step + TOMO_PANEL * 4;
+    for (int i = 0; i < 16; i++) {
+        q[(i / 4 * TOMO_PANEL + j) * 4 + i % 4] = (uint8_t)(g->codes[i] | g->codes[i + 16] << 4);
+    }
+}
+
+/* Output j of a panel, row n of w; row [k] is scratch. */
+static void pack_groups(const pack_job *job, uint8_t *panel, int64_t j, int64_t n, float *row) {
+    const tomo_packed *p = job->packed;
+    const tomo_tensor *w = job->w;
+    bool fours = p->packing == TOMO_PACK_Q4, blocks = tomo_dtype_block(w->dtype) > 1;
+    const uint8_t *stored = (const uint8_t *)w->data + tomo_dtype_bytes(w->dtype, n * p->k);
+    int64_t groups_a_block = blocks ? tomo_dtype_block(w->dtype) / TOMO_GROUP : 1;
+    if (!blocks) job->kernels->widen(row, stored, w->dtype, p->k);
+    for (int64_t i = 0; i < p->steps; i++) {
+        const uint8_t *block = stored + (size_t)(i / groups_a_block) * tomo_dtype_size(w->dtype);
+        tomo_weight_group g = blocks ? tomo_group_of_block(block, w->dtype, (int)(i % groups_a_block))
+                                     : tomo_group_of_floats(row + i * TOMO_GROUP);
+        put_group(panel + (size_t)i * p->kernel->panel_step_bytes, &g, fours, j);
+    }
+}
+
 static void pack_panel(void *argument, int64_t panel, int worker) {
     pack_job *job = argument;
     tomo_packed *p = job->packed;
@@ -76,6 +119,11 @@ static void pack_panel(void *argument, int64_t panel, int worker) {
     char *out = (char *)p->data + (size_t)panel * p->panel_bytes;
     for (int64_t j = 0; j < TOMO_PANEL; j++) {
         int64_t n = panel * TOMO_PANEL + j;
+        if (p->packing == TOMO_PACK_Q8 || p->packing == TOMO_PACK_Q4) {
+            /* Outputs that do not exist keep a scale of zero. */
+            if (n < p->n) pack_groups(job, (uint8_t *)out, j, n, row);
+            continue;
+        }
         if (n < p->n) {
             job->kernels->widen(row, (const char *)job->w->data + tomo_dtype_bytes(job->w->dtype, n * p->k),
                                 job->w->dtype, p->k);
@@ -103,13 +151,14 @@ tomo_status tomo_packed_create(tomo_pool *pool, const tomo_kernels *kernels, con
                                tomo_packing packing, tomo_packed **packed, tomo_error *err) {
     const tomo_packed_kernel *kernel = kernel_of(kernels, packing);
     int64_t n = w->shape[0], k = w->shape[1];
+    assert((packing != TOMO_PACK_Q8 && packing != TOMO_PACK_Q4) || k % TOMO_GROUP == 0);
     *packed = NULL;
     tomo_packed *p = calloc(1, sizeof *p);
     if (p == NULL) return tomo_fail_memory(err, "packed weights", sizeof *p);
     *p = (tomo_packed){.packing = packing, .kernel = kernel, .n = n, .k = k};
     p->panels = (n + TOMO_PANEL - 1) / TOMO_PANEL;
     p->steps = (k + kernel->step - 1) / kernel->step;
-    p->panel_bytes = (size_t)(p->steps * kernel->step * TOMO_PANEL) * kernel->element_size;
+    p->panel_bytes = (size_t)p->steps * kernel->panel_step_bytes;
     size_t pages = 0;
     bool fits = tomo_size_mul((size_t)p->panels, p->panel_bytes, &p->bytes) &&
                 tomo_size_add(p->bytes, HUGE_PAGE, &pages);
@@ -250,7 +299,7 @@ void tomo_packed_product(tomo_exec *exec, float *out, int64_t out_stride, const 
                        .m = m,
                        .epilogue = epilogue};
     int64_t line = TOMO_ARENA_ALIGNMENT;
-    job.row_bytes = packed->steps * job.kernel->step * (int64_t)job.kernel->element_size;
+    job.row_bytes = packed->steps * (int64_t)job.kernel->row_step_bytes;
     job.row_bytes = (job.row_bytes + line - 1) / line * line;
     /* Rows a multiple of 512 bytes apart would share few sets of the first-level cache. */
     if (job.row_bytes % 512 == 0) job.row_bytes += line;

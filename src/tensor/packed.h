@@ -10,6 +10,11 @@
  * output, x in -127..127 with a scale a row, taken from the row's largest value; sums are exact. 7 bits, so
  * that a pair of products fits the 16 bits that AVX2 adds them in: all kernels give the same whole numbers.
  *
+ *   TOMO_PACK_Q8    weights in -128..127 with a half-float scale for 32 of them, x in -127..127 with a scale
+ * for 32: 8.5 bits a weight. Blocks of Q8_0 and Q5_0 come over exactly; floats are rounded. TOMO_PACK_Q4
+ * weights in 0..15 with a scale and an offset for 32: 5 bits a weight. For blocks of Q4_0, Q4_1 (exactly) and
+ * Q4_K (its scales rounded to half floats).
+ *
  * The float32 path (gemm.h) needs no packing and stays the one that equals the reference libraries. */
 #ifndef TOMO_TENSOR_PACKED_H
 #define TOMO_TENSOR_PACKED_H
@@ -18,7 +23,15 @@
 
 #define TOMO_PANEL 32
 
-typedef enum tomo_packing { TOMO_PACK_BF16, TOMO_PACK_INT8 } tomo_packing;
+typedef enum tomo_packing { TOMO_PACK_BF16, TOMO_PACK_INT8, TOMO_PACK_Q8, TOMO_PACK_Q4 } tomo_packing;
+
+/* How products are computed, as users choose it (tomo_model_options.precision). */
+typedef enum tomo_precision {
+    TOMO_PRECISION_F32,
+    TOMO_PRECISION_BF16,
+    TOMO_PRECISION_FAST,
+    TOMO_PRECISION_INT8
+} tomo_precision;
 
 typedef struct tomo_packed tomo_packed;
 
@@ -29,7 +42,13 @@ bool tomo_packing_is_native(const tomo_kernels *kernels, tomo_packing packing);
 /* For tomo_exec.half: the products in BF16 of these kernels. */
 const struct tomo_packed_kernel *tomo_half_products(const tomo_kernels *kernels);
 
-/* w [n, k] F32, BF16 or F16, contiguous, not referred to afterwards. Freed by tomo_packed_free. */
+/* The packing in whole numbers that suits weights of a type best: Q4 or Q8 for blocks that come over, Q8 for
+ * floats; false where there is none (Q5_1, Q5_K, Q6_K: their groups have offsets of 5 bits, or 16 members).
+ */
+bool tomo_packing_in_groups(tomo_dtype dtype, tomo_packing *packing);
+
+/* w [n, k] F32, BF16, F16 or blocks, contiguous, not referred to afterwards; packings in groups take the
+ * types that tomo_packing_in_groups names for them, and k a multiple of 32. Freed by tomo_packed_free. */
 tomo_status tomo_packed_create(tomo_pool *pool, const tomo_kernels *kernels, const tomo_tensor *w,
                                tomo_packing packing, tomo_packed **packed, tomo_error *err);
 void tomo_packed_free(tomo_packed *packed);

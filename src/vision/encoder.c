@@ -88,9 +88,12 @@ tomo_status tomo_encoder_open(const char *folder, tomo_encoder **encoder, tomo_e
 }
 
 tomo_status tomo_encoder_pack(tomo_encoder *e, tomo_pool *pool, const tomo_kernels *kernels,
-                              tomo_packing packing, tomo_error *err) {
+                              tomo_precision precision, tomo_error *err) {
     tomo_status status = TOMO_OK;
-    if (tomo_packing_is_native(kernels, TOMO_PACK_BF16))
+    bool half = tomo_packing_is_native(kernels, TOMO_PACK_BF16);
+    if (precision == TOMO_PRECISION_F32 || (precision == TOMO_PRECISION_FAST && !half)) return TOMO_OK;
+    tomo_packing packing = precision == TOMO_PRECISION_INT8 ? TOMO_PACK_INT8 : TOMO_PACK_BF16;
+    if (half)
         status = tomo_packs_add(&e->packs, pool, kernels, e->checkpoint, &e->vit.patch, TOMO_PACK_BF16, err);
     for (int64_t i = 0; i < e->vit.depth; i++) {
         tomo_vit_layer *l = &e->vit.layers[i];

@@ -13,10 +13,11 @@ tomo_status tomo_encoder_open(const char *folder, tomo_encoder **encoder, tomo_e
 /* The same with the weights of another file than the folder's own. */
 tomo_status tomo_encoder_open_weights(const char *folder, const char *weights, tomo_encoder **encoder,
                                       tomo_error *err);
-/* Brings the linear layers into a faster form (packed.h); once, before the encoder is used. With INT8 the
- * patch embedding, which reads pixels, is left at the best float type. */
+/* Brings the linear layers into a faster form (packed.h); once, before the encoder is used. int8: in whole
+ * numbers with a scale an output, but for the patch embedding, which reads pixels; else in BF16 where the CPU
+ * has it. */
 tomo_status tomo_encoder_pack(tomo_encoder *encoder, tomo_pool *pool, const tomo_kernels *kernels,
-                              tomo_packing packing, tomo_error *err);
+                              tomo_precision precision, tomo_error *err);
 void tomo_encoder_free(tomo_encoder *encoder);
 
 /* The network, for sizes, pixel statistics and tomo_vit_forward. */

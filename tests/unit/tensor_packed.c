@@ -95,6 +95,45 @@ static void tables_equal_the_reference(void **state) {
     free(want);
 }
 
+/* Whole numbers and their scales are equal; sums of groups are in float: 1e-6 of the magnitudes for each. */
+static void groups_equal_the_reference(void **state) {
+    (void)state;
+    const tomo_packed_kernels *tables[4];
+    size_t count = tomo_packed_runnable(tables, 4);
+    float *x = calloc(TOMO_TILE_ROWS * MOST_K, sizeof *x), w_scale[TOMO_PANEL] = {0};
+    uint8_t *panel = calloc(TOMO_PANEL * (MOST_K + 4), 2);
+    tile_result *got = malloc(sizeof *got), *want = malloc(sizeof *want);
+    for (size_t t = 0; t < count; t++) {
+        for (int rows = 1; rows <= TOMO_TILE_ROWS; rows++) {
+            int64_t k = rows * TOMO_GROUP;
+            fill(x, rows * k, 3);
+            for (int fours = 0; fours <= 1; fours++) {
+                const tomo_packed_kernel *reference =
+                    fours ? &tomo_packed_generic.q4 : &tomo_packed_generic.q8;
+                const tomo_packed_kernel *kernel = fours ? &tables[t]->q4 : &tables[t]->q8;
+                for (int64_t g = 0; g < rows; g++) {
+                    uint8_t *step = panel + (size_t)g * kernel->panel_step_bytes;
+                    for (size_t i = 0; i < kernel->panel_step_bytes; i++)
+                        step[i] = (uint8_t)(i * 89 + 13 * (size_t)g);
+                    for (int i = 0; i < TOMO_PANEL * (1 + fours); i++) {
+                        uint16_t half = tomo_float_to_f16(0.01f * random_value());
+                        memcpy(step + 2 * i, &half, sizeof half);
+                    }
+                }
+                run_tile(reference, x, k, rows, panel, w_scale, false, want);
+                run_tile(kernel, x, k, rows, panel, w_scale, false, got);
+                for (int i = 0; i < rows * TOMO_PANEL; i++) {
+                    assert_true(fabsf(got->out[i] - want->out[i]) <= 1e-6f * 300 * (float)(rows + 1));
+                }
+            }
+        }
+    }
+    free(x);
+    free(panel);
+    free(got);
+    free(want);
+}
+
 /* --------------------------------------------------------------------------- products */
 
 typedef struct product {
@@ -162,6 +201,22 @@ static double relative_l2(const float *got, const float *want, int64_t n) {
         size += (double)want[i] * (double)want[i];
     }
     return sqrt(difference / size);
+}
+
+/* Groups of 32 in whole numbers of 8 bits: 0.4 % for each factor, of the group's largest. */
+static void products_in_groups_are_close_to_float(void **state) {
+    (void)state;
+    static const int64_t shapes[][3] = {{1, 64, 64}, {5, 33, 96}, {13, 100, 128}, {400, 65, 768}};
+    for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
+        product p = new_product(shapes[s][0], shapes[s][1], shapes[s][2]);
+        float *out = run_product(&p, TOMO_PACK_Q8, 2, NULL, p.m),
+              *one = run_product(&p, TOMO_PACK_Q8, 1, NULL, p.m);
+        assert_true(relative_l2(out, p.exact, p.m * p.n) < 0.01);
+        assert_memory_equal(out, one, (size_t)(p.m * p.n) * sizeof *out);
+        free(out);
+        free(one);
+        free_product(&p);
+    }
 }
 
 /* BF16 rounds each factor to 2^-9, INT8 weights to 1/126 and x to 1/254 of the largest: over a sum of random
@@ -270,8 +325,12 @@ static void attention_in_half_is_close_to_float(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tables_equal_the_reference),           cmocka_unit_test(products_are_close_to_float),
-        cmocka_unit_test(threads_and_rows_do_not_change_a_bit), cmocka_unit_test(forced_tables_are_obeyed),
+        cmocka_unit_test(tables_equal_the_reference),
+        cmocka_unit_test(groups_equal_the_reference),
+        cmocka_unit_test(products_are_close_to_float),
+        cmocka_unit_test(products_in_groups_are_close_to_float),
+        cmocka_unit_test(threads_and_rows_do_not_change_a_bit),
+        cmocka_unit_test(forced_tables_are_obeyed),
         cmocka_unit_test(attention_in_half_is_close_to_float),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

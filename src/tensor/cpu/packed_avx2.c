@@ -50,15 +50,18 @@ static inline __m256i add_products(__m256i sum, __m256i w, __m256i x) {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
+static inline void put_floats(const tomo_tile *t, int r, int j, __m256 y) {
+    if (t->bias != NULL) y = _mm256_add_ps(y, _mm256_loadu_ps(t->bias + j));
+    if (t->residual != NULL) y = _mm256_add_ps(y, _mm256_loadu_ps(t->residual + r * t->out_stride + j));
+    _mm256_storeu_ps(t->out + r * t->out_stride + j, y);
+}
+
 /* 8 outputs of row r from output j of the panel. */
 static inline void put(const tomo_tile *t, int r, int j, __m256i sum) {
     tomo_row_scale x_scale = t->x_scale[r];
     __m256 value = _mm256_cvtepi32_ps(_mm256_sub_epi32(sum, _mm256_set1_epi32(x_scale.shift)));
     __m256 scale = _mm256_mul_ps(_mm256_set1_ps(x_scale.scale), _mm256_loadu_ps(t->w_scale + j));
-    __m256 y = _mm256_mul_ps(value, scale);
-    if (t->bias != NULL) y = _mm256_add_ps(y, _mm256_loadu_ps(t->bias + j));
-    if (t->residual != NULL) y = _mm256_add_ps(y, _mm256_loadu_ps(t->residual + r * t->out_stride + j));
-    _mm256_storeu_ps(t->out + r * t->out_stride + j, y);
+    put_floats(t, r, j, _mm256_mul_ps(value, scale));
 }
 
 /* 16 outputs (half a panel, from output `half`) for R rows: 2 R sums and two vectors of weights fit 16
@@ -101,6 +104,104 @@ static void tile_int8(const tomo_tile *t) {
     }
 }
 
+/* ------------------------------------------------------------------------------ groups */
+
+static void prepare_groups(void *out, const float *x, int64_t k, int64_t steps, tomo_row_scale *scale) {
+    (void)k;
+    (void)scale;
+    tomo_group_scale *scales = out;
+    int8_t *q = (int8_t *)(scales + steps);
+    for (int64_t g = 0; g < steps; g++) {
+        tomo_row_scale row;
+        prepare_int8(q + g * TOMO_GROUP, x + g * TOMO_GROUP, TOMO_GROUP, TOMO_GROUP / 4, &row);
+        scales[g] = (tomo_group_scale){row.scale, row.scale * (float)(row.shift / TOMO_INT8_ZERO)};
+    }
+}
+
+static inline __m256 halves_at(const char *p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
+static inline __m256i bytes_at(const char *p) {
+    return _mm256_loadu_si256((const __m256i *)(const void *)p);
+}
+
+static inline __m256i four_at(const int8_t *p) {
+    int32_t four;
+    memcpy(&four, p, sizeof four);
+    return _mm256_set1_epi32(four);
+}
+
+/* Signed by signed: the sign of w goes to x, since pairs of bytes above 127 would not fit 16 bits. */
+static inline __m256i add_signed(__m256i sum, __m256i w, __m256i x) {
+    return add_products(sum, _mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+}
+
+/* 16 outputs of a row: y += w x_scale whole + offset x_sum, a group at a time. */
+static void q8_row(const tomo_tile *t, int r, int half) {
+    const tomo_group_scale *scales = (const void *)((const char *)t->x + r * t->x_stride);
+    const int8_t *x = (const int8_t *)(scales + t->steps);
+    __m256 y0 = _mm256_setzero_ps(), y1 = y0;
+    const __m256i zero = _mm256_set1_epi8((char)-128);
+    for (int64_t g = 0; g < t->steps; g++) {
+        const char *step = (const char *)t->panel + (size_t)g * (TOMO_PANEL * (2 + TOMO_GROUP));
+        const char *q = step + TOMO_PANEL * 2 + half * 4;
+        __m256i a = _mm256_setzero_si256(), b = a;
+        for (int i = 0; i < 8; i++) {
+            __m256i four = four_at(x + g * TOMO_GROUP + i * 4);
+            a = add_signed(a, _mm256_xor_si256(bytes_at(q + i * 128), zero), four);
+            b = add_signed(b, _mm256_xor_si256(bytes_at(q + i * 128 + 32), zero), four);
+        }
+        __m256 scale = _mm256_set1_ps(scales[g].scale);
+        y0 = _mm256_fmadd_ps(_mm256_mul_ps(halves_at(step + half * 2), scale), _mm256_cvtepi32_ps(a), y0);
+        y1 =
+            _mm256_fmadd_ps(_mm256_mul_ps(halves_at(step + half * 2 + 16), scale), _mm256_cvtepi32_ps(b), y1);
+    }
+    put_floats(t, r, half, y0);
+    put_floats(t, r, half + 8, y1);
+}
+
+static void q4_row(const tomo_tile *t, int r, int half) {
+    const tomo_group_scale *scales = (const void *)((const char *)t->x + r * t->x_stride);
+    const int8_t *x = (const int8_t *)(scales + t->steps);
+    __m256 y0 = _mm256_setzero_ps(), y1 = y0;
+    const __m256i low = _mm256_set1_epi8(15);
+    for (int64_t g = 0; g < t->steps; g++) {
+        const char *step = (const char *)t->panel + (size_t)g * (TOMO_PANEL * (4 + TOMO_GROUP / 2));
+        const char *q = step + TOMO_PANEL * 4 + half * 4;
+        __m256i a = _mm256_setzero_si256(), b = a;
+        for (int i = 0; i < 4; i++) {
+            __m256i x0 = four_at(x + g * TOMO_GROUP + i * 4), x1 = four_at(x + g * TOMO_GROUP + 16 + i * 4);
+            __m256i w = bytes_at(q + i * 128), v = bytes_at(q + i * 128 + 32);
+            a = add_products(a, _mm256_and_si256(w, low), x0);
+            a = add_products(a, _mm256_and_si256(_mm256_srli_epi16(w, 4), low), x1);
+            b = add_products(b, _mm256_and_si256(v, low), x0);
+            b = add_products(b, _mm256_and_si256(_mm256_srli_epi16(v, 4), low), x1);
+        }
+        __m256 scale = _mm256_set1_ps(scales[g].scale), sum = _mm256_set1_ps(scales[g].sum);
+        const char *s = step + half * 2, *o = s + TOMO_PANEL * 2;
+        y0 = _mm256_fmadd_ps(_mm256_mul_ps(halves_at(s), scale), _mm256_cvtepi32_ps(a), y0);
+        y1 = _mm256_fmadd_ps(_mm256_mul_ps(halves_at(s + 16), scale), _mm256_cvtepi32_ps(b), y1);
+        y0 = _mm256_fmadd_ps(halves_at(o), sum, y0);
+        y1 = _mm256_fmadd_ps(halves_at(o + 16), sum, y1);
+    }
+    put_floats(t, r, half, y0);
+    put_floats(t, r, half + 8, y1);
+}
+
+static void tile_q8(const tomo_tile *t) {
+    for (int half = 0; half < TOMO_PANEL; half += 16) {
+        for (int r = 0; r < t->rows; r++) q8_row(t, r, half);
+    }
+}
+static void tile_q4(const tomo_tile *t) {
+    for (int half = 0; half < TOMO_PANEL; half += 16) {
+        for (int r = 0; r < t->rows; r++) q4_row(t, r, half);
+    }
+}
+
+/* ------------------------------------------------------------------------------- table */
+
 /* The reference, so that a forced BF16 gives the same answer on a CPU that has no instruction for it. */
 static void prepare_bf16(void *out, const float *x, int64_t k, int64_t steps, tomo_row_scale *scale) {
     tomo_packed_generic.bf16.prepare(out, x, k, steps, scale);
@@ -112,6 +213,8 @@ static void tile_bf16(const tomo_tile *t) {
 const tomo_packed_kernels tomo_packed_avx2 = {
     .name = "avx2",
     .native_bf16 = false,
-    .bf16 = {"generic", 2, sizeof(uint16_t), prepare_bf16, tile_bf16},
-    .int8 = {"avx2", 4, sizeof(int8_t), prepare_int8, tile_int8},
+    .bf16 = {"generic", TOMO_BF16_STEP, prepare_bf16, tile_bf16},
+    .int8 = {"avx2", TOMO_INT8_STEP, prepare_int8, tile_int8},
+    .q8 = {"avx2", TOMO_Q8_STEP, prepare_groups, tile_q8},
+    .q4 = {"avx2", TOMO_Q4_STEP, prepare_groups, tile_q4},
 };

@@ -177,9 +177,123 @@ static void tile_int8(const tomo_tile *t) {
     cover(t, sizes);
 }
 
+/* ------------------------------------------------------------------------------ groups */
+
+static void prepare_groups(void *out, const float *x, int64_t k, int64_t steps, tomo_row_scale *scale) {
+    (void)k;
+    (void)scale;
+    tomo_group_scale *scales = out;
+    int8_t *q = (int8_t *)(scales + steps);
+    for (int64_t g = 0; g < steps; g++) {
+        __m512 a = _mm512_loadu_ps(x + g * TOMO_GROUP), b = _mm512_loadu_ps(x + g * TOMO_GROUP + 16);
+        float largest = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(a), _mm512_abs_ps(b)));
+        __m512 inverse = _mm512_set1_ps(largest > 0 ? 127.0f / largest : 0);
+        __m512i qa = _mm512_cvtps_epi32(_mm512_mul_ps(a, inverse));
+        __m512i qb = _mm512_cvtps_epi32(_mm512_mul_ps(b, inverse));
+        _mm_storeu_si128((__m128i *)(void *)(q + g * TOMO_GROUP), _mm512_cvtepi32_epi8(qa));
+        _mm_storeu_si128((__m128i *)(void *)(q + g * TOMO_GROUP + 16), _mm512_cvtepi32_epi8(qb));
+        int sum = _mm512_reduce_add_epi32(_mm512_add_epi32(qa, qb));
+        scales[g] = (tomo_group_scale){largest / 127.0f, largest / 127.0f * (float)sum};
+    }
+}
+
+static inline __m512 halves_at(const char *p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+
+/* The sums of a group join those of the row: y += w x_scale whole + offset x_sum. */
+static inline __m512 join(__m512 y, __m512i whole, __m512 w, __m512 offset, tomo_group_scale x) {
+    y = _mm512_fmadd_ps(_mm512_mul_ps(w, _mm512_set1_ps(x.scale)), _mm512_cvtepi32_ps(whole), y);
+    return _mm512_fmadd_ps(offset, _mm512_set1_ps(x.sum), y);
+}
+
+static inline __m512i four_at(const int8_t *p) {
+    int32_t four;
+    memcpy(&four, p, sizeof four);
+    return _mm512_set1_epi32(four);
+}
+
+/* Six rows: 12 sums of a group and 12 of the rows stay in registers. */
+#define GROUP_TILE(NAME, R, FOURS)                                                                           \
+    static void NAME##_##R(const tomo_tile *t, int first) {                                                  \
+        const size_t step_bytes = TOMO_PANEL * (FOURS ? 4 + TOMO_GROUP / 2 : 2 + TOMO_GROUP);                \
+        const char *x = (const char *)t->x + first * t->x_stride;                                            \
+        const int64_t x_stride = t->x_stride, steps = t->steps;                                              \
+        const int64_t codes = steps * (int64_t)sizeof(tomo_group_scale);                                     \
+        __m512 y[R][2];                                                                                      \
+        _Pragma("GCC unroll 6") for (int r = 0; r < R; r++) y[r][0] = y[r][1] = _mm512_setzero_ps();         \
+        const __m512i low = _mm512_set1_epi8(15);                                                            \
+        for (int64_t g = 0; g < steps; g++) {                                                                \
+            const char *step = (const char *)t->panel + (size_t)g * step_bytes;                              \
+            const char *q = step + (FOURS ? TOMO_PANEL * 4 : TOMO_PANEL * 2);                                \
+            __m512i whole[R][2];                                                                             \
+            _Pragma("GCC unroll 6") for (int r = 0; r < R; r++) {                                            \
+                whole[r][0] = whole[r][1] = _mm512_setzero_si512();                                          \
+            }                                                                                                \
+            _Pragma("GCC unroll 8") for (int i = 0; i < (FOURS ? 4 : 8); i++) {                              \
+                __m512i w0 = _mm512_loadu_si512(q + i * 128), w1 = _mm512_loadu_si512(q + i * 128 + 64);     \
+                _mm_prefetch(q + i * 128 + AHEAD, _MM_HINT_T0);                                              \
+                _mm_prefetch(q + i * 128 + AHEAD + 64, _MM_HINT_T0);                                         \
+                __m512i h0 = w0, h1 = w1;                                                                    \
+                if (FOURS) {                                                                                 \
+                    h0 = _mm512_and_si512(_mm512_srli_epi16(w0, 4), low);                                    \
+                    h1 = _mm512_and_si512(_mm512_srli_epi16(w1, 4), low);                                    \
+                    w0 = _mm512_and_si512(w0, low);                                                          \
+                    w1 = _mm512_and_si512(w1, low);                                                          \
+                }                                                                                            \
+                _Pragma("GCC unroll 6") for (int r = 0; r < R; r++) {                                        \
+                    const int8_t *row = (const int8_t *)x + r * x_stride + codes + g * TOMO_GROUP + i * 4;   \
+                    __m512i a = four_at(row);                                                                \
+                    whole[r][0] = add_products(whole[r][0], w0, a);                                          \
+                    whole[r][1] = add_products(whole[r][1], w1, a);                                          \
+                    if (FOURS) {                                                                             \
+                        a = four_at(row + 16);                                                               \
+                        whole[r][0] = add_products(whole[r][0], h0, a);                                      \
+                        whole[r][1] = add_products(whole[r][1], h1, a);                                      \
+                    }                                                                                        \
+                }                                                                                            \
+            }                                                                                                \
+            __m512 s0 = halves_at(step), s1 = halves_at(step + 32), o0, o1;                                  \
+            if (FOURS) {                                                                                     \
+                o0 = halves_at(step + 64);                                                                   \
+                o1 = halves_at(step + 96);                                                                   \
+            } else {                                                                                         \
+                o0 = _mm512_mul_ps(s0, _mm512_set1_ps(-128));                                                \
+                o1 = _mm512_mul_ps(s1, _mm512_set1_ps(-128));                                                \
+            }                                                                                                \
+            _Pragma("GCC unroll 6") for (int r = 0; r < R; r++) {                                            \
+                tomo_group_scale scale;                                                                      \
+                memcpy(&scale, x + r * x_stride + g * (int64_t)sizeof scale, sizeof scale);                  \
+                y[r][0] = join(y[r][0], whole[r][0], s0, o0, scale);                                         \
+                y[r][1] = join(y[r][1], whole[r][1], s1, o1, scale);                                         \
+            }                                                                                                \
+        }                                                                                                    \
+        _Pragma("GCC unroll 6") for (int r = 0; r < R; r++) put(t, first + r, y[r][0], y[r][1]);             \
+    }
+
+GROUP_TILE(q8, 1, false)
+GROUP_TILE(q8, 2, false)
+GROUP_TILE(q8, 4, false)
+GROUP_TILE(q8, 6, false)
+GROUP_TILE(q4, 1, true)
+GROUP_TILE(q4, 2, true)
+GROUP_TILE(q4, 4, true)
+GROUP_TILE(q4, 6, true)
+
+static void tile_q8(const tomo_tile *t) {
+    static const tile_size sizes[] = {{6, q8_6}, {4, q8_4}, {2, q8_2}, {1, q8_1}};
+    cover(t, sizes);
+}
+static void tile_q4(const tomo_tile *t) {
+    static const tile_size sizes[] = {{6, q4_6}, {4, q4_4}, {2, q4_2}, {1, q4_1}};
+    cover(t, sizes);
+}
+
 const tomo_packed_kernels tomo_packed_avx512 = {
     .name = "avx512",
     .native_bf16 = true,
-    .bf16 = {"avx512_bf16", 2, sizeof(uint16_t), prepare_bf16, tile_bf16},
-    .int8 = {"avx512_vnni", 4, sizeof(int8_t), prepare_int8, tile_int8},
+    .bf16 = {"avx512_bf16", TOMO_BF16_STEP, prepare_bf16, tile_bf16},
+    .int8 = {"avx512_vnni", TOMO_INT8_STEP, prepare_int8, tile_int8},
+    .q8 = {"avx512_vnni", TOMO_Q8_STEP, prepare_groups, tile_q8},
+    .q4 = {"avx512_vnni", TOMO_Q4_STEP, prepare_groups, tile_q4},
 };

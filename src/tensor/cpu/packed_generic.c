@@ -60,9 +60,75 @@ static void tile_int8(const tomo_tile *t) {
     }
 }
 
+/* ------------------------------------------------------------------------------ groups */
+
+static void prepare_groups(void *out, const float *x, int64_t k, int64_t steps, tomo_row_scale *scale) {
+    (void)scale;
+    tomo_group_scale *scales = out;
+    int8_t *q = (int8_t *)(scales + steps);
+    for (int64_t g = 0; g < steps; g++) {
+        const float *group = x + g * TOMO_GROUP;
+        float largest = 0;
+        int32_t sum = 0;
+        for (int i = 0; i < TOMO_GROUP; i++) largest = fmaxf(largest, fabsf(group[i]));
+        float inverse = largest > 0 ? 127.0f / largest : 0;
+        for (int i = 0; i < TOMO_GROUP; i++) {
+            q[g * TOMO_GROUP + i] = (int8_t)lrintf(group[i] * inverse);
+            sum += q[g * TOMO_GROUP + i];
+        }
+        scales[g] = (tomo_group_scale){largest / 127.0f, largest / 127.0f * (float)sum};
+    }
+    (void)k;
+}
+
+static float half_at(const uint8_t *bytes) {
+    uint16_t bits;
+    memcpy(&bits, bytes, sizeof bits);
+    return tomo_f16_to_float(bits);
+}
+
+/* Element i of a group, output j. */
+static int code_q8(const uint8_t *step, int i, int j) {
+    return step[TOMO_PANEL * 2 + (i / 4 * TOMO_PANEL + j) * 4 + i % 4];
+}
+static int code_q4(const uint8_t *step, int i, int j) {
+    int byte = step[TOMO_PANEL * 4 + (i % 16 / 4 * TOMO_PANEL + j) * 4 + i % 4];
+    return i < 16 ? byte & 15 : byte >> 4;
+}
+
+static void tile_groups(const tomo_tile *t, bool fours) {
+    const size_t step_bytes = (size_t)TOMO_PANEL * (fours ? 4 + TOMO_GROUP / 2 : 2 + TOMO_GROUP);
+    for (int r = 0; r < t->rows; r++) {
+        const tomo_group_scale *scales = (const void *)((const char *)t->x + r * t->x_stride);
+        const int8_t *x = (const int8_t *)(scales + t->steps);
+        for (int j = 0; j < TOMO_PANEL; j++) {
+            float sum = 0;
+            for (int64_t g = 0; g < t->steps; g++) {
+                const uint8_t *step = (const uint8_t *)t->panel + (size_t)g * step_bytes;
+                int32_t whole = 0;
+                for (int i = 0; i < TOMO_GROUP; i++)
+                    whole += x[g * TOMO_GROUP + i] * (fours ? code_q4(step, i, j) : code_q8(step, i, j));
+                float w = half_at(step + 2 * j);
+                float offset = fours ? half_at(step + TOMO_PANEL * 2 + 2 * j) : -128 * w;
+                sum += w * scales[g].scale * (float)whole + offset * scales[g].sum;
+            }
+            put(t, r, j, sum);
+        }
+    }
+}
+
+static void tile_q8(const tomo_tile *t) {
+    tile_groups(t, false);
+}
+static void tile_q4(const tomo_tile *t) {
+    tile_groups(t, true);
+}
+
 const tomo_packed_kernels tomo_packed_generic = {
     .name = "generic",
     .native_bf16 = true,
-    .bf16 = {"generic", 2, sizeof(uint16_t), prepare_bf16, tile_bf16},
-    .int8 = {"generic", 4, sizeof(int8_t), prepare_int8, tile_int8},
+    .bf16 = {"generic", TOMO_BF16_STEP, prepare_bf16, tile_bf16},
+    .int8 = {"generic", TOMO_INT8_STEP, prepare_int8, tile_int8},
+    .q8 = {"generic", TOMO_Q8_STEP, prepare_groups, tile_q8},
+    .q4 = {"generic", TOMO_Q4_STEP, prepare_groups, tile_q4},
 };

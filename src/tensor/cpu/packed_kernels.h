@@ -33,13 +33,24 @@ typedef struct tomo_tile {
     int64_t steps;
 } tomo_tile;
 
+/* Packings in groups: TOMO_GROUP elements of k are a step.
+ *   a step of a panel   Q8: [TOMO_PANEL] scales, half floats; [8][TOMO_PANEL][4] bytes q + 128
+ *                       Q4: [TOMO_PANEL] scales, [TOMO_PANEL] offsets, half floats; [4][TOMO_PANEL][4] bytes,
+ * the low halves elements 4 i .. 4 i + 3, the high halves 16 more a prepared row      [steps]
+ * tomo_group_scale, then [steps][TOMO_GROUP] signed bytes */
+#define TOMO_GROUP 32
+
+typedef struct tomo_group_scale {
+    float scale, sum; /* of the group of x; scale times the sum of its whole numbers */
+} tomo_group_scale;
+
 /* A product of one packing. Rows of x are first brought into the type of the product ("prepared"), then tiles
  * of up to TOMO_TILE_ROWS rows and TOMO_PANEL outputs are computed. `steps` is k / step, rounded up. */
 typedef struct tomo_packed_kernel {
     const char *name;
-    int step;            /* elements of k that lie side by side */
-    size_t element_size; /* of packed weights and of prepared x */
-    /* x [k] -> out [steps * step], zeros behind k; BF16 leaves *scale alone. */
+    int step;                                /* elements of k that lie side by side */
+    size_t row_step_bytes, panel_step_bytes; /* of a step of a prepared row, and of a panel */
+    /* x [k] -> a prepared row, zeros behind k; only INT8 writes *scale. */
     void (*prepare)(void *out, const float *x, int64_t k, int64_t steps, tomo_row_scale *scale);
     /* y[r][j] = sum over k of x[r] w[j], times scales, + bias[j] + residual[r][j]; for r < rows and all
      * TOMO_PANEL j. Bias and residual are added while the sums are in registers. */
@@ -49,8 +60,14 @@ typedef struct tomo_packed_kernel {
 typedef struct tomo_packed_kernels {
     const char *name; /* of the table */
     bool native_bf16; /* worth using: the generic table's, for tests, and that of CPUs with the instruction */
-    tomo_packed_kernel bf16, int8;
+    tomo_packed_kernel bf16, int8, q8, q4;
 } tomo_packed_kernels;
+
+/* Bytes of a step, for the tables. */
+#define TOMO_BF16_STEP 2, 2 * sizeof(uint16_t), TOMO_PANEL * 2 * sizeof(uint16_t)
+#define TOMO_INT8_STEP 4, 4, TOMO_PANEL * 4
+#define TOMO_Q8_STEP TOMO_GROUP, TOMO_GROUP + sizeof(tomo_group_scale), TOMO_PANEL *(2 + TOMO_GROUP)
+#define TOMO_Q4_STEP TOMO_GROUP, TOMO_GROUP + sizeof(tomo_group_scale), TOMO_PANEL *(4 + TOMO_GROUP / 2)
 
 extern const tomo_packed_kernels tomo_packed_generic; /* the reference */
 #if defined(__x86_64__)
