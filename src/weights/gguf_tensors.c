@@ -72,7 +72,7 @@ static void translate(const char *gguf, char out[MOST_NAME + 64]) {
 /* A head's rows (or bias elements) lie as 0, half, 1, half + 1, ...; in order they are 0, 1, .... */
 static tomo_status put_rows_back(tomo_checkpoint *c, tomo_stored *t, int64_t heads, gguf_cursor *at) {
     int64_t rows = t->shape[0];
-    if (heads < 1 || rows % (2 * heads) != 0) {
+    if (heads < 1 || rows < 1 || rows % (2 * heads) != 0) {
         return gguf_fail(at, TOMO_E_HEADER,
                          "tensor \"%s\" has %lld rows, which %lld heads do not divide evenly", t->name,
                          (long long)rows, (long long)heads);
