@@ -320,6 +320,31 @@ typedef struct tomo_bench_options {
 TOMO_API tomo_status tomo_model_bench(tomo_model *model, const tomo_bench_options *options, char **json,
                                       tomo_error *err);
 
+/* ------------------------------------------------------------------ scores */
+
+/* The CSV files that the scripts of the M3D benchmark write (docs/evaluation.md). */
+typedef enum tomo_score_kind {
+    TOMO_SCORE_CAPTION, /* columns "Ground Truth" and "pred" */
+    TOMO_SCORE_VQA /* "Question Type", "Answer", "Pred"; with "Answer Choice" closed questions, else open */
+} tomo_score_kind;
+
+/* Zero or NULL in any field means the default. */
+typedef struct tomo_score_options {
+    const char *compare;      /* another file over the same rows: differences and a paired test are told */
+    const char *const *merge; /* [merge_count]: files whose rows follow, such as the other shards */
+    size_t merge_count;
+    const char *rows;    /* write the rows with their scores there, in the benchmark's columns */
+    const char *train;   /* a data set: scores of the rows whose text is not in its training split, beside */
+    const char *wordnet; /* the folder of WordNet 3.0; default /usr/share/wordnet, and without it no METEOR */
+    int64_t draws;       /* of the bootstrap; default 1000 */
+    uint64_t seed;       /* of the bootstrap */
+} tomo_score_options;
+
+/* BLEU-1, ROUGE-1 and METEOR, or the accuracy of closed questions, with bootstrap intervals. JSON as
+ * docs/evaluation.md says, freed by tomo_free. */
+TOMO_API tomo_status tomo_score_file(tomo_context *context, tomo_score_kind kind, const char *path,
+                                     const tomo_score_options *options, char **json, tomo_error *err);
+
 #ifdef __cplusplus
 }
 #endif

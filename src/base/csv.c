@@ -16,6 +16,8 @@ struct tomo_csv {
     char *bytes;            /* fields are cut in place */
     tomo_csv_field *fields; /* [rows + 1][columns]: the names first */
     size_t count, capacity, columns;
+    tomo_csv *more; /* what was appended next: owns the bytes of its rows */
+    size_t own_rows;
 };
 
 typedef struct reader {
@@ -157,6 +159,7 @@ static tomo_status open_bytes(const char *name, char *bytes, size_t size, tomo_c
     tomo_status status =
         c->path == NULL ? tomo_fail_memory(err, name, strlen(name)) : read_rows(c, size, err);
     if (status == TOMO_OK) {
+        c->own_rows = tomo_csv_row_count(c);
         *csv = c;
     } else {
         tomo_csv_free(c);
@@ -182,16 +185,60 @@ tomo_status tomo_csv_open_memory(const char *name, const char *bytes, size_t siz
 }
 
 void tomo_csv_free(tomo_csv *csv) {
-    if (csv == NULL) return;
-    free(csv->path);
-    free(csv->bytes);
-    free(csv->fields);
-    free(csv);
+    for (tomo_csv *next; csv != NULL; csv = next) {
+        next = csv->more;
+        free(csv->path);
+        free(csv->bytes);
+        free(csv->fields);
+        free(csv);
+    }
+}
+
+static bool same_names(const tomo_csv *a, const tomo_csv *b) {
+    bool same = a->columns == b->columns;
+    for (size_t i = 0; same && i < a->columns; i++) {
+        same = a->fields[i].size == b->fields[i].size &&
+               memcmp(a->fields[i].text, b->fields[i].text, a->fields[i].size) == 0;
+    }
+    return same;
+}
+
+tomo_status tomo_csv_append(tomo_csv *csv, tomo_csv *more, tomo_error *err) {
+    tomo_status status = TOMO_OK;
+    size_t added = more->count - more->columns, capacity = csv->count + added;
+    if (!same_names(csv, more)) {
+        status =
+            tomo_fail(err, TOMO_E_HEADER, "%s: row 1: other names than those of %s", more->path, csv->path);
+    }
+    tomo_csv_field *fields = status == TOMO_OK ? realloc(csv->fields, capacity * sizeof *fields) : NULL;
+    if (status == TOMO_OK && fields == NULL) {
+        status = tomo_fail_memory(err, more->path, capacity * sizeof *fields);
+    }
+    if (status != TOMO_OK) {
+        tomo_csv_free(more);
+        return status;
+    }
+    memcpy(fields + csv->count, more->fields + more->columns, added * sizeof *fields);
+    csv->fields = fields;
+    csv->count = csv->capacity = capacity;
+    tomo_csv *last = csv;
+    while (last->more != NULL) last = last->more;
+    last->more = more;
+    return TOMO_OK;
 }
 
 /* ------------------------------------------------------------------------------ reading */
 
 const char *tomo_csv_path(const tomo_csv *csv) {
+    return csv->path;
+}
+
+const char *tomo_csv_source(const tomo_csv *csv, size_t row, size_t *number) {
+    while (csv->more != NULL && row >= csv->own_rows) {
+        row -= csv->own_rows;
+        csv = csv->more;
+    }
+    *number = tomo_csv_row_number(row);
     return csv->path;
 }
 

@@ -35,6 +35,12 @@ size_t tomo_csv_find(const tomo_csv *csv, const char *name);
 /* The same, or TOMO_E_HEADER with the names that there are. */
 tomo_status tomo_csv_need(const tomo_csv *csv, const char *name, size_t *column, tomo_error *err);
 
+/* Puts the rows of `more` behind those of csv and takes it over, also on failure. The names must be the same.
+ */
+tomo_status tomo_csv_append(tomo_csv *csv, tomo_csv *more, tomo_error *err);
+/* The file that a row came from; *number is the row as messages count it. */
+const char *tomo_csv_source(const tomo_csv *csv, size_t row, size_t *number);
+
 /* The row as messages count it: the names are row 1. */
 static inline size_t tomo_csv_row_number(size_t row) {
     return row + 2;

@@ -1,16 +1,19 @@
 /* eval.c - token lists, stems, synonyms, alignments and scores against the outputs of nltk, rouge_score and
  * evaluate, row by row; a case is one column of one file. Token lists, stems, synonyms and alignments must be
  * equal. Scores agree to 1e-6 (they are computed in double precision from equal counts; libm may differ in
- * the last digits). */
+ * the last digits). The CSV files of mini_eval, scored and written anew, are the same bytes (but for
+ * bert_f1). */
 #include "base/file.h"
 #include "eval/meteor.h"
 #include "eval/overlap.h"
 #include "eval/porter.h"
+#include "eval/score.h"
 #include "support/columns.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define SCORE_TOLERANCE 1e-6
 #define FILE_LIMIT ((int64_t)256 << 20)
@@ -23,6 +26,7 @@ typedef struct bench {
     tomo_wordnet *wordnet; /* NULL: not installed */
     tomo_synonyms *synonyms;
     tomo_error wordnet_error;
+    tomo_context *context;
 } bench;
 
 static bench shared;
@@ -236,10 +240,10 @@ static void check_meteor(int row, const char *utf8, tomo_points prediction, tomo
                 tomo_meteor_score(shared.arena, shared.synonyms, &a, &b, &got);
     column_count(&c->meteor, row, good && meteor_equal(&got, want), utf8);
     column_count(&c->alignment, row,
-              good && stage_equal(&got, a.count, TOMO_METEOR_EXACT, tomo_json_get(want, "exact")) &&
-                  stage_equal(&got, a.count, TOMO_METEOR_STEM, tomo_json_get(want, "stem")) &&
-                  stage_equal(&got, a.count, TOMO_METEOR_SYNONYM, tomo_json_get(want, "wordnet")),
-              utf8);
+                 good && stage_equal(&got, a.count, TOMO_METEOR_EXACT, tomo_json_get(want, "exact")) &&
+                     stage_equal(&got, a.count, TOMO_METEOR_STEM, tomo_json_get(want, "stem")) &&
+                     stage_equal(&got, a.count, TOMO_METEOR_SYNONYM, tomo_json_get(want, "wordnet")),
+                 utf8);
     column_count(&c->leftovers, row, good && leftovers_equal(&got, a.count, b.count, want), utf8);
 }
 
@@ -330,6 +334,118 @@ static void run_wordnet(parity *p, const char *name, const char *path) {
     cJSON_Delete(rows);
 }
 
+/* ------------------------------------------------------------------------------ mini_eval/NAME.csv */
+
+/* The table as Python's csv module writes it, without the column `left_out` (TOMO_CSV_NONE: with all). */
+static void write_table(const tomo_csv *csv, size_t left_out, tomo_buffer *out) {
+    for (size_t row = 0; row <= tomo_csv_row_count(csv); row++) {
+        bool first = true;
+        for (size_t c = 0; c < tomo_csv_column_count(csv); c++) {
+            tomo_csv_field f = row == 0 ? tomo_csv_name(csv, c) : tomo_csv_at(csv, row - 1, c);
+            if (c == left_out) continue;
+            (void)tomo_csv_put(out, first, f.text, f.size);
+            first = false;
+        }
+        (void)tomo_buffer_add(out, "\r\n", 2);
+    }
+}
+
+static bool is_file(const char *path, const tomo_buffer *want) {
+    char *bytes = NULL;
+    size_t size = 0;
+    bool good = tomo_file_read(path, FILE_LIMIT, &bytes, &size, NULL) == TOMO_OK && size == want->size &&
+                memcmp(bytes, want->data, size) == 0;
+    free(bytes);
+    return good;
+}
+
+/* One mean of ours against means.json. */
+static bool mean_equal(const cJSON *scores, const char *metric, const cJSON *want) {
+    const cJSON *mean = tomo_json_get(tomo_json_get(scores, metric), "mean");
+    return cJSON_IsNumber(mean) && fabs(mean->valuedouble - want->valuedouble) <= SCORE_TOLERANCE;
+}
+
+/* group: "all", or "type1" and so on. */
+static bool group_equal(const cJSON *got, const cJSON *group) {
+    const cJSON *scores = tomo_json_get(got, "scores"), *type, *want;
+    if (strcmp(group->string, "all") == 0 && scores == NULL) scores = tomo_json_get(got, "micro");
+    cJSON_ArrayForEach(type, tomo_json_get(got, "types")) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "type%d", (int)tomo_json_get(type, "type")->valuedouble);
+        if (strcmp(name, group->string) == 0) scores = tomo_json_get(type, "scores");
+    }
+    cJSON_ArrayForEach(want, group) {
+        if (strcmp(want->string, "bert_f1") == 0 && tomo_json_get(scores, "bert_f1") == NULL) continue;
+        if (!mean_equal(scores, want->string, want)) return false;
+    }
+    return true;
+}
+
+static bool means_equal(const cJSON *got, const cJSON *want) {
+    const cJSON *group, *correct = tomo_json_get(want, "correct");
+    double rows = tomo_json_get(want, "rows")->valuedouble;
+    if (tomo_json_get(got, "rows")->valuedouble != rows) return false;
+    cJSON_ArrayForEach(group, tomo_json_get(want, "means")) {
+        if (!group_equal(got, group)) return false;
+    }
+    if (correct == NULL) return true;
+    const cJSON *mean = tomo_json_get(tomo_json_get(tomo_json_get(got, "micro"), "accuracy"), "mean");
+    return fabs(mean->valuedouble * rows - correct->valuedouble) <= SCORE_TOLERANCE * rows;
+}
+
+static void check_means(parity *p, const char *name, const char *label, const cJSON *got) {
+    char *path = tomo_path_join(p->root, "mini_eval/means.json"), key[128];
+    cJSON *means = NULL;
+    (void)snprintf(key, sizeof key, "%.*s", (int)(strlen(name) - 4), name);
+    if (tomo_json_open(path, &means, NULL) != TOMO_OK || tomo_json_get(means, key) == NULL) {
+        parity_fail(p, label, "no means.json with it");
+    } else if (!means_equal(got, tomo_json_get(means, key))) {
+        parity_fail(p, label, "other means");
+    } else {
+        parity_pass(p, label);
+    }
+    cJSON_Delete(means);
+    free(path);
+}
+
+/* The scripts' file scored anew and written again is the same file, byte for byte. */
+static void run_mini(parity *p, const char *name, const char *path) {
+    char label[128], written[] = "/tmp/tomo_mini_XXXXXX";
+    tomo_csv *csv = NULL, *scored = NULL;
+    tomo_error error = {0};
+    tomo_buffer whole = {.maximum = SIZE_MAX / 2}, want = {.maximum = SIZE_MAX / 2};
+    cJSON *got = cJSON_CreateObject();
+    int fd = mkstemp(written);
+    tomo_score_options o = {.rows = written, .draws = 1};
+    (void)snprintf(label, sizeof label, "mini_eval/%s rows", name);
+    tomo_status status = tomo_csv_open(path, &csv, &error);
+    if (status == TOMO_OK) status = tomo_csv_open(path, &scored, &error);
+    if (status == TOMO_OK) {
+        bool caption = tomo_csv_find(csv, "Ground Truth") != TOMO_CSV_NONE;
+        write_table(csv, TOMO_CSV_NONE, &whole);
+        write_table(csv, tomo_csv_find(csv, "bert_f1"), &want);
+        status = tomo_score_csv(shared.context, caption ? TOMO_SCORE_CAPTION : TOMO_SCORE_VQA, scored, &o,
+                                got, &error);
+    }
+    if (status != TOMO_OK) {
+        parity_fail(p, label, "%s", error.message);
+    } else if (shared.synonyms == NULL) {
+        parity_skip(p, label, "%s", shared.wordnet_error.message);
+    } else if (!is_file(path, &whole) || !is_file(written, &want)) {
+        parity_fail(p, label, "other bytes than the script wrote");
+    } else {
+        parity_pass(p, label);
+        (void)snprintf(label, sizeof label, "mini_eval/%s means", name);
+        check_means(p, name, label, got);
+    }
+    (void)close(fd);
+    (void)unlink(written);
+    tomo_buffer_free(&whole);
+    tomo_buffer_free(&want);
+    tomo_csv_free(csv);
+    cJSON_Delete(got);
+}
+
 /* ------------------------------------------------------------------------------ the walk */
 
 /* Files of other parts of the benchmark, with what reads them. */
@@ -365,6 +481,7 @@ static void run_file(parity *p, const char *name, const char *path) {
 }
 
 static bool open_bench(void) {
+    if (tomo_context_create(NULL, &shared.context, NULL) != TOMO_OK) return false;
     shared.arena = tomo_arena_create(0);
     if (shared.arena == NULL || tomo_punkt_create(&shared.punkt, NULL) != TOMO_OK) return false;
     if (tomo_wordnet_open(TOMO_WORDNET_FOLDER, &shared.wordnet, &shared.wordnet_error) != TOMO_OK)
@@ -379,6 +496,8 @@ int main(void) {
     if (!open_bench()) return 1;
     parity_each_file(&p, "", ".jsonl", run_file);
     parity_each_file(&p, "", ".tsv", run_file);
+    parity_each_file(&p, "mini_eval", ".csv", run_mini);
+    tomo_context_free(shared.context);
     tomo_synonyms_free(shared.synonyms);
     tomo_wordnet_free(shared.wordnet);
     tomo_punkt_free(shared.punkt);
