@@ -40,9 +40,15 @@ static bool lower_side(tomo_arena *arena, const tomo_tokens *tokens, side *s) {
     return true;
 }
 
-static bool stem_side(tomo_arena *arena, side *s) {
-    for (size_t i = 0; i < s->count; i++) {
-        if (!tomo_porter_stem(arena, s->words[i], &s->words[i])) return false;
+/* Words that found their match stay as they are: nobody looks at them again. */
+static bool stem_free_words(aligner *a) {
+    side *p = &a->prediction, *r = &a->reference;
+    for (size_t i = 0; i < p->count; i++) {
+        if (a->matches[i].stage != TOMO_METEOR_FREE) continue;
+        if (!tomo_porter_stem(a->arena, p->words[i], &p->words[i])) return false;
+    }
+    for (size_t i = 0; i < r->count; i++) {
+        if (!a->taken[i] && !tomo_porter_stem(a->arena, r->words[i], &r->words[i])) return false;
     }
     return true;
 }
@@ -113,8 +119,7 @@ static bool start(aligner *a, const tomo_tokens *prediction, const tomo_tokens *
 static bool align(aligner *a) {
     if (!number(a)) return false;
     match_equal(a, TOMO_METEOR_EXACT);
-    if (!stem_side(a->arena, &a->prediction) || !stem_side(a->arena, &a->reference) || !number(a))
-        return false;
+    if (!stem_free_words(a) || !number(a)) return false;
     match_equal(a, TOMO_METEOR_STEM);
     return match_synonyms(a);
 }

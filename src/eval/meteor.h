@@ -23,7 +23,8 @@ typedef struct tomo_meteor {
     double score, precision, recall, fmean, penalty; /* all 0 without a match */
     size_t matches, chunks;
     const tomo_meteor_match *alignment; /* [prediction words], in the arena */
-    /* What the synonym stage compares: stems, in small letters; [words] each, in the arena. */
+    /* What the synonym stage compares, in small letters: stems of the words that the first stage left free;
+     * [words] each, in the arena. */
     const tomo_points *prediction_stems, *reference_stems;
 } tomo_meteor;
 

@@ -21,27 +21,19 @@ static utf8proc_category_t category(uint32_t c) {
 
 /* ------------------------------------------------------------------------------ classes */
 
-bool tomo_point_is_space(uint32_t c) {
-    static const range spaces[] = {{0x9, 0xd},       {0x1c, 0x20},     {0x85, 0x85},     {0xa0, 0xa0},
-                                   {0x1680, 0x1680}, {0x2000, 0x200a}, {0x2028, 0x2029}, {0x202f, 0x202f},
-                                   {0x205f, 0x205f}, {0x3000, 0x3000}};
-    if (c < 0x80) return c == ' ' || (c >= 0x9 && c <= 0xd) || (c >= 0x1c && c <= 0x1f);
+bool tomo_point_is_space_beyond(uint32_t c) {
+    static const range spaces[] = {{0x85, 0x85},     {0xa0, 0xa0},     {0x1680, 0x1680}, {0x2000, 0x200a},
+                                   {0x2028, 0x2029}, {0x202f, 0x202f}, {0x205f, 0x205f}, {0x3000, 0x3000}};
     return IN(spaces, c);
 }
 
-static bool is_ascii_letter(uint32_t c) {
-    return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
-}
-
-bool tomo_point_is_word(uint32_t c) {
-    if (c < 0x80) return is_ascii_letter(c) || (c >= '0' && c <= '9') || c == '_';
+bool tomo_point_is_word_beyond(uint32_t c) {
     utf8proc_category_t k = category(c);
     return (k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_LO) ||
            (k >= UTF8PROC_CATEGORY_ND && k <= UTF8PROC_CATEGORY_NO);
 }
 
-bool tomo_point_is_digit(uint32_t c) {
-    if (c < 0x80) return c >= '0' && c <= '9';
+bool tomo_point_is_digit_beyond(uint32_t c) {
     return category(c) == UTF8PROC_CATEGORY_ND;
 }
 
@@ -64,8 +56,7 @@ bool tomo_point_is_lower(uint32_t c) {
     return category(c) == UTF8PROC_CATEGORY_LL || IN(other, c);
 }
 
-uint32_t tomo_point_fold(uint32_t c) {
-    if (c >= 'A' && c <= 'Z') return c | 0x20;
+uint32_t tomo_point_fold_beyond(uint32_t c) {
     switch (c) {
     case 0x130:
     case 0x131:
@@ -183,15 +174,6 @@ tomo_points tomo_points_strip(tomo_points text) {
 
 bool tomo_points_equal(tomo_points a, tomo_points b) {
     return a.count == b.count && (a.count == 0 || memcmp(a.at, b.at, a.count * sizeof *a.at) == 0);
-}
-
-bool tomo_points_end_with(tomo_points text, const char *ascii) {
-    size_t n = strlen(ascii);
-    if (n > text.count) return false;
-    for (size_t i = 0; i < n; i++) {
-        if (text.at[text.count - n + i] != (unsigned char)ascii[i]) return false;
-    }
-    return true;
 }
 
 bool tomo_points_equal_text(tomo_points text, const char *ascii) {

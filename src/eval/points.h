@@ -7,6 +7,8 @@
 #include "base/arena.h"
 #include "base/status.h"
 
+#include <string.h>
+
 /* A piece of a text that somebody else owns. */
 typedef struct tomo_points {
     const uint32_t *at;
@@ -28,18 +30,50 @@ bool tomo_points_lower(tomo_arena *arena, tomo_points text, tomo_points *lower);
 
 bool tomo_points_equal(tomo_points a, tomo_points b);
 bool tomo_points_equal_text(tomo_points text, const char *ascii);
-bool tomo_points_end_with(tomo_points text, const char *ascii);
+/* Inline, so that the length of a constant is one. */
+static inline bool tomo_points_end_with(tomo_points text, const char *ascii) {
+    size_t n = strlen(ascii);
+    if (n > text.count) return false;
+    for (size_t i = 0; i < n; i++) {
+        if (text.at[text.count - n + i] != (unsigned char)ascii[i]) return false;
+    }
+    return true;
+}
 uint64_t tomo_points_hash(tomo_points text);
 
+/* Whether c is one of a few ASCII characters. */
+static inline bool tomo_point_is_among(uint32_t c, const char *ascii) {
+    for (; *ascii != '\0'; ascii++) {
+        if (c == (unsigned char)*ascii) return true;
+    }
+    return false;
+}
+/* What the classes below say of characters beyond ASCII. */
+bool tomo_point_is_space_beyond(uint32_t c);
+bool tomo_point_is_word_beyond(uint32_t c);
+bool tomo_point_is_digit_beyond(uint32_t c);
+uint32_t tomo_point_fold_beyond(uint32_t c);
+
 /* \s and isspace. */
-bool tomo_point_is_space(uint32_t c);
-/* \w: letters, numbers, the underscore. */
-bool tomo_point_is_word(uint32_t c);
+static inline bool tomo_point_is_space(uint32_t c) {
+    if (c >= 0x80) return tomo_point_is_space_beyond(c);
+    return c == ' ' || (c >= 0x9 && c <= 0xd) || (c >= 0x1c && c <= 0x1f);
+}
 /* \d: decimal digits of every script. */
-bool tomo_point_is_digit(uint32_t c);
+static inline bool tomo_point_is_digit(uint32_t c) {
+    return c < 0x80 ? c >= '0' && c <= '9' : tomo_point_is_digit_beyond(c);
+}
+/* \w: letters, numbers, the underscore. */
+static inline bool tomo_point_is_word(uint32_t c) {
+    if (c >= 0x80) return tomo_point_is_word_beyond(c);
+    return ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || (c >= '0' && c <= '9') || c == '_';
+}
+/* How re.IGNORECASE compares with a small ASCII letter. */
+static inline uint32_t tomo_point_fold(uint32_t c) {
+    if (c >= 0x80) return tomo_point_fold_beyond(c);
+    return c >= 'A' && c <= 'Z' ? c | 0x20 : c;
+}
 bool tomo_point_is_upper(uint32_t c);
 bool tomo_point_is_lower(uint32_t c);
-/* How re.IGNORECASE compares with a small ASCII letter. */
-uint32_t tomo_point_fold(uint32_t c);
 
 #endif

@@ -70,18 +70,14 @@ void tomo_punkt_free(tomo_punkt *punkt) {
 
 /* ------------------------------------------------------------------------------ tokens of a context */
 
-static bool is_among(uint32_t c, const char *ascii) {
-    return c > 0 && c < 0x80 && strchr(ascii, (int)c) != NULL;
-}
-
 /* What cannot stand inside a word (_re_non_word_chars). */
 static bool is_no_word(uint32_t c) {
-    return is_among(c, ")\";}]*:@'({[!?");
+    return tomo_point_is_among(c, ")\";}]*:@'({[!?");
 }
 
 /* What cannot begin one (_re_word_start, which names its opposite). */
 static bool begins_no_word(uint32_t c) {
-    return is_among(c, "(\"`{[:;&#*@)}]-,");
+    return tomo_point_is_among(c, "(\"`{[:;&#*@)}]-,");
 }
 
 /* The end of \-{2,}|\.{2,}|(?:\.\s){2,}\. at i, or i. */
@@ -132,9 +128,9 @@ static const uint32_t number_type[] = {'#', '#', 'n', 'u', 'm', 'b', 'e', 'r', '
 static bool is_number(tomo_points t) {
     size_t i = 0;
     if (i < t.count && t.at[i] == '-') i++;
-    if (i < t.count && is_among(t.at[i], ".,")) i++;
+    if (i < t.count && tomo_point_is_among(t.at[i], ".,")) i++;
     if (i == t.count || !tomo_point_is_digit(t.at[i])) return false;
-    while (i < t.count && (tomo_point_is_digit(t.at[i]) || is_among(t.at[i], ",.-"))) i++;
+    while (i < t.count && (tomo_point_is_digit(t.at[i]) || tomo_point_is_among(t.at[i], ",.-"))) i++;
     return i == t.count;
 }
 
@@ -179,7 +175,7 @@ static bool annotate(const tomo_punkt *punkt, tomo_arena *arena, token *t) {
     size_t n = t->text.count;
     if (!tomo_points_lower(arena, t->text, &lower)) return false;
     t->type = is_number(lower) ? (tomo_points){number_type, 10} : lower;
-    t->ends_sentence = n == 1 && is_among(t->text.at[0], ".?!");
+    t->ends_sentence = n == 1 && tomo_point_is_among(t->text.at[0], ".?!");
     t->is_ellipsis = !t->ends_sentence && is_all_stops(t->text);
     t->is_abbreviation = false;
     if (t->ends_sentence || t->is_ellipsis || !ends_with_stop(t->text)) return true;
@@ -202,7 +198,7 @@ enum {
 /* Does this token begin a sentence? (_ortho_heuristic) */
 static answer judge_letters(const tomo_punkt *punkt, const token *t) {
     uint32_t first = t->text.at[0];
-    if (t->text.count == 1 && is_among(first, ";:,.!?")) return NO;
+    if (t->text.count == 1 && tomo_point_is_among(first, ";:,.!?")) return NO;
     int flags = flags_of(punkt, next_type(t));
     if (tomo_point_is_upper(first) && (flags & ANY_LOWER) != 0 && (flags & TOMO_PUNKT_MID_UPPER) == 0) {
         return YES;
@@ -274,7 +270,7 @@ typedef struct candidate {
 
 /* period_context_re at i; fills at, after and next. */
 static bool match_candidate(tomo_points t, size_t i, candidate *c) {
-    if (!is_among(t.at[i], ".?!") || i + 1 == t.count) return false;
+    if (!tomo_point_is_among(t.at[i], ".?!") || i + 1 == t.count) return false;
     *c = (candidate){.at = i, .after = i + 2, .next = i + 1};
     if (is_no_word(t.at[i + 1])) return true;
     size_t next = i + 1;
@@ -289,7 +285,7 @@ static bool match_candidate(tomo_points t, size_t i, candidate *c) {
  * before. White space right behind that one does not count (_get_last_whitespace_index gives 0 for both). */
 static size_t find_word(tomo_points t, const candidate *before, size_t end) {
     for (size_t i = end; i > before->at + 1; i--) {
-        if (is_among(t.at[i - 1], " \t\n\r\v\f")) return i;
+        if (tomo_point_is_among(t.at[i - 1], " \t\n\r\v\f")) return i;
     }
     return before->word;
 }
@@ -339,7 +335,7 @@ static void cut(splitter *s) {
  * end of the marks and of the white space behind them, both 0 where there are none. */
 static size_t match_closing(tomo_points t, size_t *marks) {
     size_t i = 0;
-    while (i < t.count && is_among(t.at[i], "\"')]}")) i++;
+    while (i < t.count && tomo_point_is_among(t.at[i], "\"')]}")) i++;
     *marks = i;
     while (i < t.count && tomo_point_is_space(t.at[i])) i++;
     bool dashes = i + 1 < t.count && t.at[i] == '-' && t.at[i + 1] == '-';
@@ -365,7 +361,7 @@ static void realign(tomo_sentences *s) {
 bool tomo_punkt_split(const tomo_punkt *punkt, tomo_arena *arena, tomo_points text,
                       tomo_sentences *sentences) {
     size_t stops = 1;
-    for (size_t i = 0; i < text.count; i++) stops += is_among(text.at[i], ".?!");
+    for (size_t i = 0; i < text.count; i++) stops += tomo_point_is_among(text.at[i], ".?!");
     sentences->items = tomo_arena_alloc(arena, stops * sizeof *sentences->items);
     sentences->count = 0;
     if (sentences->items == NULL) return false;

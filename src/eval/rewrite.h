@@ -6,24 +6,27 @@
 
 #include "eval/points.h"
 
+/* What a pass may put: this many code points for each one that it reads, and some. The longest rule makes
+ * four of one. */
+#define TOMO_REWRITE_GROWTH 4
+#define TOMO_REWRITE_MORE 16
+
 typedef struct tomo_rewrite {
     tomo_arena *arena;
     const uint32_t *in;
     size_t count;
     uint32_t *out, *spare; /* spare: the buffer behind `in`, once it is ours */
     size_t used, capacity, spare_capacity;
-    bool failed; /* out of memory; what is put is dropped from then on */
+    bool failed;                      /* out of memory: `in` is then empty */
+    uint32_t none[TOMO_REWRITE_MORE]; /* where passes over nothing put what nobody reads */
 } tomo_rewrite;
 
 /* Starts with `text`, which must outlive the first pass. */
 void tomo_rewrite_begin(tomo_rewrite *r, tomo_arena *arena, tomo_points text);
 void tomo_rewrite_next(tomo_rewrite *r);
-/* Makes room for at least `more` code points. */
-void tomo_rewrite_grow(tomo_rewrite *r, size_t more);
 
 static inline void tomo_rewrite_put(tomo_rewrite *r, uint32_t c) {
-    if (r->used == r->capacity) tomo_rewrite_grow(r, 1);
-    if (!r->failed) r->out[r->used++] = c;
+    r->out[r->used++] = c;
 }
 
 static inline void tomo_rewrite_put_text(tomo_rewrite *r, const char *ascii) {
@@ -32,7 +35,8 @@ static inline void tomo_rewrite_put_text(tomo_rewrite *r, const char *ascii) {
 
 /* Puts in[begin .. end). */
 static inline void tomo_rewrite_copy(tomo_rewrite *r, size_t begin, size_t end) {
-    for (size_t i = begin; i < end; i++) tomo_rewrite_put(r, r->in[i]);
+    if (end > begin) memcpy(r->out + r->used, r->in + begin, (end - begin) * sizeof *r->out);
+    r->used += end - begin;
 }
 
 /* in[begin .. end) with a space on either side. */

@@ -44,21 +44,15 @@ static void replace(tomo_rewrite *r, const char *from, const char *to) {
     tomo_rewrite_next(r);
 }
 
-static bool holds(const tomo_rewrite *r, uint32_t c) {
-    for (size_t i = 0; i < r->count; i++) {
-        if (r->in[i] == c) return true;
-    }
-    return false;
-}
-
 static bool is_digit(uint32_t c) {
     return c >= '0' && c <= '9';
 }
 
-/* The class {-~ [-` space-& (-+ :-@ / of the first expression: ASCII punctuation but ' , - . */
+/* The class {-~ [-` space-& (-+ :-@ / of the first expression, ASCII punctuation but ' , - ., as bits by code
+ * point. */
 static bool is_symbol(uint32_t c) {
-    return (c >= '{' && c <= '~') || (c >= '[' && c <= '`') || (c >= ' ' && c <= '&') ||
-           (c >= '(' && c <= '+') || (c >= ':' && c <= '@') || c == '/';
+    static const uint64_t bits[2] = {0xfc008f7f00000000u, 0x78000001f8000001u};
+    return c < 0x80 && (bits[c / 64] >> c % 64 & 1) != 0;
 }
 
 static bool is_mark(uint32_t c) {
@@ -112,19 +106,29 @@ static void split_dashes_after_digits(tomo_rewrite *r) {
     tomo_rewrite_next(r);
 }
 
+/* The replacements in front of the four expressions; most texts hold nothing to replace. */
+static void replace_entities(tomo_rewrite *r) {
+    bool opens = false, breaks = false, ampersand = false;
+    for (size_t i = 0; i < r->count; i++) {
+        opens = opens || r->in[i] == '<';
+        breaks = breaks || r->in[i] == '\n';
+        ampersand = ampersand || r->in[i] == '&';
+    }
+    if (opens) replace(r, "<skipped>", "");
+    if (breaks) replace(r, "-\n", "");
+    if (breaks) replace(r, "\n", " ");
+    if (!ampersand) return;
+    replace(r, "&quot;", "\"");
+    replace(r, "&amp;", "&");
+    replace(r, "&lt;", "<");
+    replace(r, "&gt;", ">");
+}
+
 bool tomo_tokens_bleu(tomo_arena *arena, tomo_points text, tomo_tokens *tokens) {
     tomo_rewrite r;
     if (!reserve(arena, text.count, tokens)) return false;
     tomo_rewrite_begin(&r, arena, text);
-    replace(&r, "<skipped>", "");
-    replace(&r, "-\n", "");
-    replace(&r, "\n", " ");
-    if (holds(&r, '&')) {
-        replace(&r, "&quot;", "\"");
-        replace(&r, "&amp;", "&");
-        replace(&r, "&lt;", "<");
-        replace(&r, "&gt;", ">");
-    }
+    replace_entities(&r);
     tomo_rewrite_pad(&r, 0, r.count);
     tomo_rewrite_next(&r);
     pad_symbols(&r);

@@ -14,15 +14,6 @@ static uint32_t at(const tomo_rewrite *r, size_t i) {
     return i < r->count ? r->in[i] : 0;
 }
 
-static bool is_among(uint32_t c, const char *ascii) {
-    return c > 0 && c < 0x80 && strchr(ascii, (int)c) != NULL;
-}
-
-/* $: the end, or a line feed that is the last character. */
-static bool is_end(const tomo_rewrite *r, size_t i) {
-    return i == r->count || (i + 1 == r->count && r->in[i] == '\n');
-}
-
 /* \b in front of i. */
 static bool is_boundary(const tomo_rewrite *r, size_t i) {
     bool before = i > 0 && tomo_point_is_word(r->in[i - 1]);
@@ -33,18 +24,24 @@ static bool is_boundary(const tomo_rewrite *r, size_t i) {
 /* Puts a space on either side of every run of at least `least` of one character of `ascii`; longer runs than
  * `most` are cut into pieces of that. */
 static void pad_runs(tomo_rewrite *r, const char *ascii, size_t least, size_t most) {
+    size_t copied = 0;
+    bool changed = false;
     for (size_t i = 0; i < r->count;) {
         size_t end = i;
-        if (is_among(r->in[i], ascii)) {
+        if (tomo_point_is_among(r->in[i], ascii)) {
             while (end < r->count && r->in[end] == r->in[i] && end - i < most) end++;
         }
-        if (end - i >= least) {
-            tomo_rewrite_pad(r, i, end);
-            i = end;
-        } else {
-            tomo_rewrite_put(r, r->in[i++]);
+        if (end - i < least) {
+            i++;
+            continue;
         }
+        tomo_rewrite_copy(r, copied, i);
+        tomo_rewrite_pad(r, i, end);
+        i = copied = end;
+        changed = true;
     }
+    if (!changed) return;
+    tomo_rewrite_copy(r, copied, r->count);
     tomo_rewrite_next(r);
 }
 
@@ -85,7 +82,7 @@ static void open_quotes(tomo_rewrite *r) {
     for (size_t i = 0; i < r->count;) {
         size_t quote = 0;
         tomo_rewrite_put(r, r->in[i]);
-        if (is_among(r->in[i++], " ([{<")) {
+        if (tomo_point_is_among(r->in[i++], " ([{<")) {
             quote = at(r, i) == '"' ? 1 : at(r, i) == '\'' && at(r, i + 1) == '\'' ? 2 : 0;
         }
         if (quote > 0) tomo_rewrite_put_text(r, " `` ");
@@ -97,7 +94,7 @@ static void open_quotes(tomo_rewrite *r) {
 /* (?!re|ve|ll|m|t|s|d|n), letter case aside. */
 static bool is_clitic(const tomo_rewrite *r, size_t i) {
     uint32_t first = tomo_point_fold(at(r, i)), second = tomo_point_fold(at(r, i + 1));
-    if (is_among(first, "mtsdn")) return true;
+    if (tomo_point_is_among(first, "mtsdn")) return true;
     return ((first == 'r' || first == 'v') && second == 'e') || (first == 'l' && second == 'l');
 }
 
@@ -125,7 +122,7 @@ static bool find_final_stop(const tomo_rewrite *r, bool spaces_and_more, size_t 
     for (; i < r->count; i++) {
         uint32_t c = r->in[i];
         bool more = spaces_and_more && (c == ' ' || c == 0xbb || c == 0x201d || c == 0x2019);
-        if (!more && !is_among(c, "])}>\"'")) break;
+        if (!more && !tomo_point_is_among(c, "])}>\"'")) break;
     }
     *end = i;
     while (i < r->count && tomo_point_is_space(r->in[i])) i++;
@@ -135,29 +132,27 @@ static bool find_final_stop(const tomo_rewrite *r, bool spaces_and_more, size_t 
 /* ([^\.])(\.)([\]\)}>"'»”’ ]*)\s*$ -> "\1 \2 \3 " */
 static void split_final_stop(tomo_rewrite *r) {
     size_t stop = 0, end = 0;
-    bool found = find_final_stop(r, true, &stop, &end);
-    tomo_rewrite_copy(r, 0, found ? stop : r->count);
-    if (found) {
-        tomo_rewrite_put_text(r, " . ");
-        tomo_rewrite_copy(r, stop + 1, end);
-        tomo_rewrite_put(r, ' ');
-    }
+    if (!find_final_stop(r, true, &stop, &end)) return;
+    tomo_rewrite_copy(r, 0, stop);
+    tomo_rewrite_put_text(r, " . ");
+    tomo_rewrite_copy(r, stop + 1, end);
+    tomo_rewrite_put(r, ' ');
     tomo_rewrite_next(r);
 }
 
 /* ([^\.])(\.)([\]\)}>"']*)\s*$ -> "\1 \2\3 " */
 static void split_final_stop_again(tomo_rewrite *r) {
     size_t stop = 0, end = 0;
-    bool found = find_final_stop(r, false, &stop, &end);
-    tomo_rewrite_copy(r, 0, found ? stop : r->count);
-    if (found) tomo_rewrite_pad(r, stop, end);
+    if (!find_final_stop(r, false, &stop, &end)) return;
+    tomo_rewrite_copy(r, 0, stop);
+    tomo_rewrite_pad(r, stop, end);
     tomo_rewrite_next(r);
 }
 
 /* ([:,])([^\d]) -> " \1 \2" */
 static void split_commas(tomo_rewrite *r) {
     for (size_t i = 0; i < r->count; i++) {
-        if (is_among(r->in[i], ":,") && i + 1 < r->count && !tomo_point_is_digit(r->in[i + 1])) {
+        if (tomo_point_is_among(r->in[i], ":,") && i + 1 < r->count && !tomo_point_is_digit(r->in[i + 1])) {
             tomo_rewrite_pad(r, i, i + 1);
             i++;
         }
@@ -168,13 +163,12 @@ static void split_commas(tomo_rewrite *r) {
 
 /* ([:,])$ -> " \1 " */
 static void split_final_comma(tomo_rewrite *r) {
-    for (size_t i = 0; i < r->count; i++) {
-        if (is_among(r->in[i], ":,") && is_end(r, i + 1)) {
-            tomo_rewrite_pad(r, i, i + 1);
-        } else {
-            tomo_rewrite_put(r, r->in[i]);
-        }
-    }
+    size_t i = r->count;
+    if (i > 0 && r->in[i - 1] == '\n') i--; /* $ is in front of it too */
+    if (i == 0 || !tomo_point_is_among(r->in[i - 1], ":,")) return;
+    tomo_rewrite_copy(r, 0, i - 1);
+    tomo_rewrite_pad(r, i - 1, i);
+    tomo_rewrite_copy(r, i, r->count);
     tomo_rewrite_next(r);
 }
 
@@ -272,7 +266,7 @@ static void join_spaces(tomo_rewrite *r) {
 /* The length of '[sS]|'[mM]|'[dD]|' in front of a space at i, or 0. */
 static size_t match_short_clitic(const tomo_rewrite *r, size_t i) {
     if (at(r, i) != '\'') return 0;
-    if (is_among(at(r, i + 1), "sSmMdD") && at(r, i + 2) == ' ') return 2;
+    if (tomo_point_is_among(at(r, i + 1), "sSmMdD") && at(r, i + 2) == ' ') return 2;
     return at(r, i + 1) == ' ' ? 1 : 0;
 }
 
@@ -334,8 +328,9 @@ static bool stands_at(const tomo_rewrite *r, size_t i, const char *word) {
 
 /* Whether the contraction's first part begins at i. */
 static bool match_contraction(const tomo_rewrite *r, size_t i, const contraction *c) {
+    if (!stands_at(r, i, c->first)) return false;
     size_t middle = i + strlen(c->first), end = middle + strlen(c->second);
-    if (!stands_at(r, i, c->first) || !stands_at(r, middle, c->second)) return false;
+    if (!stands_at(r, middle, c->second)) return false;
     if (c->after_space ? i == 0 || r->in[i - 1] != ' ' : !is_boundary(r, i)) return false;
     return c->before_space ? tomo_point_is_space(at(r, end)) : is_boundary(r, end);
 }
@@ -357,9 +352,14 @@ static void split_contraction(tomo_rewrite *r, const contraction *c) {
     tomo_rewrite_next(r);
 }
 
+/* A contraction begins where a word does, or with an apostrophe; their first letters are few. */
 static bool holds_contraction(const tomo_rewrite *r) {
+    bool inside = false;
     for (size_t i = 0; i < r->count; i++) {
-        if (i > 0 && tomo_point_is_word(r->in[i - 1]) && r->in[i] != '\'') continue;
+        uint32_t c = r->in[i];
+        bool begins = !inside || c == '\'';
+        inside = tomo_point_is_word(c);
+        if (!begins || !tomo_point_is_among(tomo_point_fold(c), "cdglmw'")) continue;
         for (size_t k = 0; k < sizeof contractions / sizeof contractions[0]; k++) {
             if (match_contraction(r, i, &contractions[k])) return true;
         }
