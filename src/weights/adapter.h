@@ -23,4 +23,19 @@ void tomo_adapter_free(tomo_adapter *adapter);
 size_t tomo_adapter_count(const tomo_adapter *adapter);
 const tomo_adapter_target *tomo_adapter_at(const tomo_adapter *adapter, size_t index);
 
+/* How an adapter that is written came about; for adapter_config.json. */
+typedef struct tomo_adapter_settings {
+    int64_t rank;
+    double alpha;
+    bool rslora;
+    const char *const *targets; /* [target_count]: "q_proj", ... */
+    int target_count;
+    const char *base; /* the base model's name or path */
+} tomo_adapter_settings;
+
+/* Writes folder (made where it is missing) as PEFT's save_pretrained does; tensors are named as in
+ * adapter_model.safetensors. */
+tomo_status tomo_adapter_write(const char *folder, const tomo_adapter_settings *settings,
+                               const tomo_stored *tensors, size_t count, tomo_error *err);
+
 #endif
