@@ -13,7 +13,7 @@ typedef struct run_options {
     const char *model, *chat_format;
     bool merge_adapter;
     int precision; /* 0: f32 */
-    int kernels; /* 0: the best */
+    int kernels;   /* 0: the best */
     bool json, quiet;
     int64_t threads;
     int device; /* 0 cpu, 1 cuda */

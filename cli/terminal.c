@@ -121,3 +121,10 @@ void terminal_progress(const char *stage, int64_t done, int64_t total) {
     (void)fflush(stderr);
     screen.drawn = true;
 }
+
+void terminal_line(const char *line) {
+    if (!screen.bar) return;
+    fprintf(stderr, "\r%.*s\033[K", (int)(columns() - 1), line);
+    (void)fflush(stderr);
+    screen.drawn = true;
+}

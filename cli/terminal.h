@@ -17,6 +17,8 @@ void terminal_note(const char *format, ...) __attribute__((format(printf, 1, 2))
 
 /* total 0: unknown. */
 void terminal_progress(const char *stage, int64_t done, int64_t total);
+/* A line that stands where the bar would, until something else is shown. */
+void terminal_line(const char *line);
 /* Which of several scans is at work, from 1; total 0: one alone. */
 void terminal_task(int64_t number, int64_t total);
 /* Takes the bar off the screen; it comes back with the next progress. */

@@ -306,6 +306,33 @@ typedef enum tomo_embedding {
 TOMO_API tomo_status tomo_session_embed(const tomo_session *session, tomo_embedding what, float **data,
                                         int64_t *shape, int *rank, tomo_error *err);
 
+/* ------------------------------------------------------------------ training */
+
+/* Where a training run is, after each step. Numbers that there are none of yet are NaN. */
+typedef struct tomo_train_progress {
+    const char *stage;
+    int stage_number, stage_count; /* from 1 */
+    int64_t step, steps;
+    double epoch;
+    double loss, validation_loss, learning_rate, gradient_norm;
+    double tokens_per_second, eta_seconds; /* of the stage */
+} tomo_train_progress;
+
+/* Returns whether to go on; false ends the run with TOMO_E_CANCELLED after a checkpoint. */
+typedef bool (*tomo_train_fn)(void *user, const tomo_train_progress *progress);
+
+typedef struct tomo_train_options {
+    bool resume;      /* go on from the newest checkpoint of the recipe's run */
+    bool skip_broken; /* leave out samples that cannot be used instead of refusing to start */
+    tomo_train_fn step;
+    void *user; /* handed to step */
+} tomo_train_options;
+
+/* Runs a training recipe (docs/train.md) and leaves what it made in the recipe's run folder. Under mpirun
+ * every process calls it. */
+TOMO_API tomo_status tomo_train(tomo_context *context, const char *recipe, const tomo_train_options *options,
+                                tomo_error *err);
+
 /* ------------------------------------------------------------------ measuring */
 
 typedef struct tomo_bench_options {

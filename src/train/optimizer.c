@@ -135,9 +135,13 @@ double tomo_optimizer_gradient_norm(tomo_optimizer *o, tomo_pool *pool) {
     return sqrt(sum);
 }
 
+void tomo_optimizer_scale(tomo_optimizer *o, tomo_pool *pool, double factor) {
+    tomo_pool_run(pool, o->blocks, scale_block, &(job){.optimizer = o, .factor = factor});
+}
+
 void tomo_optimizer_clip(tomo_optimizer *o, tomo_pool *pool, double norm, double most) {
     double factor = most / (norm + 1e-6);
-    if (factor < 1) tomo_pool_run(pool, o->blocks, scale_block, &(job){.optimizer = o, .factor = factor});
+    if (factor < 1) tomo_optimizer_scale(o, pool, factor);
 }
 
 void tomo_optimizer_step(tomo_optimizer *o, tomo_pool *pool, const double *rates) {

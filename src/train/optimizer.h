@@ -31,6 +31,8 @@ void tomo_optimizer_free(tomo_optimizer *optimizer);
 void tomo_optimizer_zero_gradients(tomo_optimizer *optimizer, tomo_pool *pool);
 /* The L2 norm of all gradients together. */
 double tomo_optimizer_gradient_norm(tomo_optimizer *optimizer, tomo_pool *pool);
+/* Multiplies all gradients by `factor`. */
+void tomo_optimizer_scale(tomo_optimizer *optimizer, tomo_pool *pool, double factor);
 /* Multiplies all gradients by most / (norm + 1e-6) where that is below 1. */
 void tomo_optimizer_clip(tomo_optimizer *optimizer, tomo_pool *pool, double norm, double most);
 /* One step. rates [parameters]: the learning rate of each. */

@@ -3,14 +3,11 @@
 #include "base/digest.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "train/folder.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #define TENSORS "state.safetensors"
 #define POSITION "state.json"
@@ -18,43 +15,7 @@
 
 static const char *const hashed[] = {TENSORS, POSITION};
 
-/* Removes what lies in a folder, then the folder itself. */
-void tomo_folder_remove(const char *path) {
-    DIR *folder = opendir(path);
-    struct dirent *entry;
-    while (folder != NULL && (entry = readdir(folder)) != NULL) {
-        struct stat info;
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
-        char *inside = tomo_path_join(path, entry->d_name);
-        if (inside != NULL && lstat(inside, &info) == 0 && S_ISDIR(info.st_mode)) {
-            tomo_folder_remove(inside);
-        } else if (inside != NULL) {
-            (void)unlink(inside);
-        }
-        free(inside);
-    }
-    if (folder != NULL) closedir(folder);
-    (void)rmdir(path);
-}
-
 /* ---------------------------------------------------------------------------- writing */
-
-static tomo_status write_text(const char *folder, const char *name, const char *text, tomo_error *err) {
-    char *path = tomo_path_join(folder, name);
-    tomo_writer *writer = NULL;
-    tomo_status status =
-        path == NULL ? tomo_fail_memory(err, folder, 0) : tomo_writer_open(path, &writer, err);
-    if (status == TOMO_OK) {
-        status = tomo_writer_write(writer, text, strlen(text), err);
-        if (status == TOMO_OK) {
-            status = tomo_writer_commit(writer, err);
-        } else {
-            tomo_writer_abort(writer);
-        }
-    }
-    free(path);
-    return status;
-}
 
 static tomo_status write_position(const char *folder, const tomo_position *p, tomo_error *err) {
     cJSON *root = cJSON_CreateObject();
@@ -73,7 +34,7 @@ static tomo_status write_position(const char *folder, const tomo_position *p, to
     cJSON_AddStringToObject(root, "seed", seed);
     char *text = cJSON_Print(root);
     tomo_status status =
-        text == NULL ? tomo_fail_memory(err, folder, 0) : write_text(folder, POSITION, text, err);
+        text == NULL ? tomo_fail_memory(err, folder, 0) : tomo_folder_write(folder, POSITION, text, err);
     cJSON_free(text);
     cJSON_Delete(root);
     return status;
@@ -144,25 +105,6 @@ static tomo_status sums_of(const char *folder, char *text, size_t size, tomo_err
     return TOMO_OK;
 }
 
-/* Puts `part` in place of `folder`: at every moment one of the two is a whole state. */
-static tomo_status put_in_place(const char *part, const char *folder, tomo_error *err) {
-    size_t length = strlen(folder) + 8;
-    char *old = malloc(length);
-    if (old == NULL) return tomo_fail_memory(err, folder, length);
-    (void)snprintf(old, length, "%s.old", folder);
-    tomo_folder_remove(old);
-    tomo_status status = TOMO_OK;
-    if (tomo_path_exists(folder) && rename(folder, old) != 0)
-        status = tomo_fail_errno(err, folder, "replace");
-    if (status == TOMO_OK && rename(part, folder) != 0) {
-        status = tomo_fail_errno(err, folder, "create");
-        (void)rename(old, folder);
-    }
-    if (status == TOMO_OK) tomo_folder_remove(old);
-    free(old);
-    return status;
-}
-
 tomo_status tomo_state_write(const char *folder, const tomo_position *position, const tomo_trained *trained,
                              tomo_error *err) {
     size_t length = strlen(folder) + 8;
@@ -174,8 +116,8 @@ tomo_status tomo_state_write(const char *folder, const tomo_position *position, 
     if (status == TOMO_OK) status = write_tensors(part, trained, err);
     if (status == TOMO_OK) status = write_position(part, position, err);
     if (status == TOMO_OK) status = sums_of(part, sums, sizeof sums, err);
-    if (status == TOMO_OK) status = write_text(part, SUMS, sums, err);
-    if (status == TOMO_OK) status = put_in_place(part, folder, err);
+    if (status == TOMO_OK) status = tomo_folder_write(part, SUMS, sums, err);
+    if (status == TOMO_OK) status = tomo_folder_replace(part, folder, err);
     if (status != TOMO_OK) tomo_folder_remove(part);
     free(part);
     return status;

@@ -39,7 +39,4 @@ tomo_status tomo_state_peek(const char *folder, tomo_position *position, tomo_er
  * `partly`. */
 tomo_status tomo_state_read(const char *folder, const tomo_trained *trained, bool partly, tomo_error *err);
 
-/* Removes a folder with all in it, if it is there. */
-void tomo_folder_remove(const char *path);
-
 #endif

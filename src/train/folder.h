@@ -1,0 +1,20 @@
+/* folder.h - folders that are written as a whole. */
+#ifndef TOMO_TRAIN_FOLDER_H
+#define TOMO_TRAIN_FOLDER_H
+
+#include "base/json.h"
+
+/* Removes a folder with all in it, if it is there. */
+void tomo_folder_remove(const char *path);
+/* Renames `part` to `folder` and removes what was there; on failure that stays. */
+tomo_status tomo_folder_replace(const char *part, const char *folder, tomo_error *err);
+
+/* Writes folder/name, atomically: a text, or a JSON document as text. */
+tomo_status tomo_folder_write(const char *folder, const char *name, const char *text, tomo_error *err);
+tomo_status tomo_json_write(const cJSON *root, const char *folder, const char *name, tomo_error *err);
+
+/* Links (hard) or copies the regular files of `from` to the folder `to`, which is made; weights are left out
+ * (*.safetensors, *.bin and their indices) unless `weights`. */
+tomo_status tomo_folder_link(const char *from, const char *to, bool weights, tomo_error *err);
+
+#endif
