@@ -13,7 +13,7 @@ TOMO = build/release/cli/tomo
 C_FILES = $(shell find $(wildcard src cli include tests bench examples) -name '*.[ch]' -o -name '*.cc')
 configure_and_build = cmake --preset $(1) && cmake --build --preset $(1) -j $(JOBS)
 
-.PHONY: help demo test parity bench check check-asan check-tsan check-fuzz build deps deps-test format \
+.PHONY: help demo test parity bench check check-long check-asan check-tsan check-fuzz build deps deps-test format \
 	format-check install clean
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo 'make test          install what is missing, build, and run every test'
 	@echo 'make parity        only the comparison with the recorded outputs of the Python libraries'
 	@echo 'make check         sanitizers and fuzzing: address, undefined behaviour, threads, hostile input'
+	@echo 'make check-long    a training run killed twenty times'
 	@echo 'make bench         measure speed and memory at the sizes of real models'
 	@echo 'make format        lay out the sources with clang-format (format-check: only compare)'
 	@echo 'make install       install command, library, header and pkg-config file (PREFIX, DESTDIR)'
@@ -54,6 +55,10 @@ bench: build
 	$(TOMO) bench --model $(BENCH_MODEL)
 
 check: check-asan check-tsan check-fuzz
+
+# What takes too long for every day: a run that is killed twenty times ends as one that is not.
+check-long: build
+	python3 tests/outside/check_train.py build/release/cli/tomo tests/reference --only kills --kills 20
 
 check-asan: deps-test
 	$(call configure_and_build,asan)

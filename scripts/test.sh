@@ -72,6 +72,10 @@ for preset in release asan; do
     fi
 done
 
+if [ -x build/release/cli/tomo ]; then
+    step train python3 tests/outside/check_train.py build/release/cli/tomo "$reference" || true
+fi
+
 for preset in asan release; do
     echo
     echo "== ctest, $preset"

@@ -1,0 +1,327 @@
+#!/usr/bin/env python3
+"""tomo train as its user meets it: it learns, and nothing that happens to a run changes what it ends with.
+
+    check_train.py TOMO_BINARY REFERENCE_DIR [--kills N] [--only NAME ...]
+
+Eight made-up scans with reports and a tiny model of the reference are used. Ends with 0 when every check passed.
+"""
+import argparse
+import array
+import csv
+import glob
+import hashlib
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+REPORTS = [
+    "No focal lesion. The lungs are clear.", "A nodule of 8 mm in the left lobe.", "Large effusion on the right side.",
+    "The liver is enlarged; no mass.", "Fracture of two ribs is seen.", "Kidney stones on both sides.",
+    "A cyst in the spleen, 12 mm.", "Normal heart and vessels."]
+
+
+def write_npy(path, shape, value):
+    data = array.array("f", (value(z, y, x) for z in range(shape[0]) for y in range(shape[1]) for x in range(shape[2])))
+    header = "{'descr': '<f4', 'fortran_order': False, 'shape': %r, }" % (tuple(shape),)
+    header += " " * ((64 - (10 + len(header) + 1) % 64) % 64) + "\n"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + data.tobytes())
+
+
+def write_scan(path, seed):
+    """Three blobs at places and of values that the seed decides."""
+    r = random.Random(seed)
+    blobs = [(r.random(), r.random(), r.random(), r.uniform(-500, 600)) for _ in range(3)]
+
+    def value(z, y, x):
+        v = -800.0
+        for bz, by, bx, h in blobs:
+            if (z / 16 - bz) ** 2 + (y / 32 - by) ** 2 + (x / 32 - bx) ** 2 < 0.06:
+                v = h
+        return v
+    write_npy(path, (16, 32, 32), value)
+
+
+class Checks:
+    def __init__(self, tomo, reference, folder, kills):
+        self.tomo, self.folder, self.kills = tomo, folder, kills
+        self.failed = self.passed = 0
+        self.make_model(reference)
+        rows = [("scan", "report", "split")]
+        for i, text in enumerate(REPORTS):
+            write_scan(folder / f"scan{i}.npy", i)
+            rows.append((f"scan{i}.npy", text, "train"))
+        for i in range(2):
+            write_scan(folder / f"held{i}.npy", 100 + i)
+            rows.append((f"held{i}.npy", REPORTS[i], "validation"))
+        with open(folder / "data.csv", "w", newline="") as f:
+            csv.writer(f).writerows(rows)
+
+    def make_model(self, reference):
+        """The first model of the reference's pipelines without an adapter, set to scans without HU."""
+        for config in sorted(glob.glob(os.path.join(reference, "pipeline", "*", "model", "config.json"))):
+            c = json.load(open(config))
+            if c["language"].get("adapter") is None and c["prompt"].get("format", "chat") == "chat":
+                shutil.copytree(os.path.dirname(config), self.folder / "model")
+                c["volume"] = {"windows": "minmax", "max_slices": 24}
+                (self.folder / "model" / "config.json").write_text(json.dumps(c))
+                return
+        sys.exit("no model in " + reference)
+
+    def recipe(self, run, stage=None, **top):
+        stages = stage if isinstance(stage, list) else [dict({
+            "name": "all", "train": ["connector", "language"], "learning_rate": 3e-3, "steps": 60, "batch": 4,
+            "accumulation": 2, "warmup_steps": 5, "checkpoint_every": 3}, **(stage or {}))]
+        r = dict({"run": run, "model": "model", "seed": 1, "data": {"path": "data.csv", "cache": "features"},
+                  "stages": stages}, **top)
+        path = self.folder / f"{run}.json"
+        path.write_text(json.dumps(r, indent=1))
+        return path
+
+    def train(self, recipe, *options, limit=None):
+        """Exit status and what was said; limit: bytes that a file may have."""
+        def setup():
+            if limit is not None:
+                import resource
+                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+                signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        p = subprocess.run([self.tomo, "train", recipe, *options], stderr=subprocess.PIPE, text=True, timeout=900,
+                           preexec_fn=setup)
+        return p.returncode, p.stderr
+
+    def product(self, run):
+        """Digests of what was trained, without what the encoder's part is linked from."""
+        h = {}
+        for part in ("connector.safetensors", "language/model.safetensors", "adapter/adapter_model.safetensors"):
+            path = self.folder / run / "model" / part
+            if path.exists():
+                h[part] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return h
+
+    def expect(self, name, good, why=""):
+        if good:
+            self.passed += 1
+        else:
+            self.failed += 1
+            print(f"train {name}: failed: {why}")
+
+    # ------------------------------------------------------------------------ checks
+
+    def check_learns(self):
+        recipe = self.recipe("learns", {"steps": 300, "checkpoint_every": 300})
+        code, said = self.train(recipe, "--quiet")
+        self.expect("learns", code == 0, said)
+        for i, text in enumerate(REPORTS):
+            p = subprocess.run([self.tomo, "report", self.folder / f"scan{i}.npy", "--model",
+                                self.folder / "learns" / "model", "--json", "--quiet"], capture_output=True, text=True)
+            got = json.loads(p.stdout)["report"] if p.returncode == 0 else p.stderr
+            self.expect(f"learns scan{i}", got == text, f"{got!r}; {text!r} was learned")
+        for name in ("metrics.jsonl", "metrics.csv", "curves.png", "curves.svg", "recipe.json"):
+            self.expect(f"writes {name}", (self.folder / "learns" / name).stat().st_size > 0)
+
+    def check_threads(self):
+        found = []
+        for threads in (1, 2, 4):
+            code, said = self.train(self.recipe(f"threads{threads}", {"steps": 12}), "--quiet", "--threads", str(threads))
+            self.expect(f"threads {threads}", code == 0, said)
+            found.append(self.product(f"threads{threads}"))
+        self.expect("threads give the same bits", found[0] and found[0] == found[1] == found[2])
+
+    def check_kills(self):
+        """A run that is killed at random moments ends as one that is not."""
+        stages = [{"name": "first", "train": ["connector"], "learning_rate": 2e-3, "steps": 25, "batch": 2,
+                   "checkpoint_every": 2, "evaluate_every": 8},
+                  {"name": "second", "train": ["connector", "lora"], "learning_rate": {"connector": 1e-3, "lora": 4e-3},
+                   "lora": {"rank": 4}, "steps": 35, "batch": 2, "accumulation": 2, "checkpoint_every": 2,
+                   "evaluate_every": 7, "augment": True}]
+        start = time.time()
+        code, said = self.train(self.recipe("whole", stages), "--quiet")
+        length = time.time() - start
+        self.expect("whole run", code == 0, said)
+        r, kills, options = random.Random(5), 0, []
+        recipe = self.recipe("killed", stages)
+        for _ in range(50 * self.kills):
+            p = subprocess.Popen([self.tomo, "train", recipe, "--quiet", *options], stderr=subprocess.DEVNULL)
+            options = ["--resume"]
+            try:
+                p.wait(r.uniform(0.05, max(0.3, 0.4 * length)) if kills < self.kills else 900)
+                break
+            except subprocess.TimeoutExpired:
+                p.send_signal(signal.SIGKILL)
+                p.wait()
+                kills += 1
+        print(f"train kills: {kills} in a run of {length:.1f} s")
+        self.expect("killed run ends", p.returncode == 0 and kills == self.kills, f"status {p.returncode} after {kills} kills")
+        whole, killed = self.product("whole"), self.product("killed")
+        self.expect("killed run ends with the same bits", len(whole) == 3 and whole == killed, f"{whole} {killed}")
+        lines = [self.steps(run) for run in ("whole", "killed")]
+        self.expect("killed run has the same metrics", lines[0] == lines[1])
+
+    def steps(self, run):
+        """What is the same in every run of a recipe."""
+        keys = ("stage", "step", "kind", "loss", "learning_rate", "gradient_norm", "tokens")
+        return [{k: json.loads(line)[k] for k in keys} for line in open(self.folder / run / "metrics.jsonl")]
+
+    def check_nan(self):
+        code, said = self.train(self.recipe("nan", {"learning_rate": 1e30, "schedule": "constant", "nan_limit": 3}))
+        self.expect("no number", code == 1 and "skipped" in said and "in a row" in said, f"status {code}: {said[-300:]}")
+
+    def check_full_disk(self):
+        """No file may grow past what metrics need: no checkpoint can be written; the run goes on and says so."""
+        recipe = self.recipe("full", {"steps": 12, "checkpoint_every": 4})
+        # once without the limit, so that features are cached and a checkpoint is there
+        self.train(self.recipe("full-warm", {"steps": 2}), "--quiet")
+        code, said = self.train(recipe, limit=100000)
+        self.expect("full disk", code == 1 and "no checkpoint at step 4" in said and "no checkpoint at step 12" in said,
+                    f"status {code}: {said[-400:]}")
+        self.expect("full disk leaves nothing half-written",
+                    not [p for p in (self.folder / "full" / "checkpoints").iterdir()])
+        code, said = self.train(recipe, "--resume", "--quiet")
+        self.expect("full disk, resumed", code == 0, said)
+
+    def check_missing_scan(self):
+        """A scan that goes away during a run costs its sample alone."""
+        recipe = self.recipe("missing", {"steps": 100, "checkpoint_every": 1000})
+        scan, away = self.folder / "scan3.npy", self.folder / "away.npy"
+        p = subprocess.Popen([self.tomo, "train", recipe, "--every", "1"], stderr=subprocess.PIPE, text=True)
+        said = [p.stderr.readline() for _ in range(3)]
+        scan.rename(away)
+        said += p.stderr.readlines()
+        p.wait()
+        away.rename(scan)
+        told = [line for line in said if "left out" in line]
+        self.expect("missing scan", p.returncode == 0 and len(told) == 1, "".join(said)[-400:])
+
+    def check_damage(self):
+        """A damaged checkpoint is passed over, a damaged cache entry is made again."""
+        recipe = self.recipe("damage", {"steps": 12, "checkpoint_every": 4, "keep": 3})
+        self.train(recipe, "--quiet")
+        before = self.product("damage")
+        for folder in sorted((self.folder / "damage" / "checkpoints").iterdir())[-2:]:
+            path = folder / "state.safetensors"
+            data = bytearray(path.read_bytes())
+            data[-5] ^= 1
+            path.write_bytes(data)
+        for entry in glob.glob(str(self.folder / "features" / "*" / "*.features"))[:2]:
+            data = bytearray(open(entry, "rb").read())
+            data[len(data) // 2] ^= 1
+            open(entry, "wb").write(data)
+        code, said = self.train(recipe, "--resume")
+        self.expect("damage", code == 0 and said.count("passed over") == 2, f"status {code}: {said[-400:]}")
+        self.expect("damage changes nothing", before == self.product("damage"))
+
+    def check_refusals(self):
+        def refused(name, recipe, word, *options, code=3):
+            status, said = self.train(recipe, *options)
+            last = said.strip().splitlines()[-1] if said.strip() else ""
+            self.expect(name, status == code and word in last, f"status {status}: {last}")
+        refused("unknown key", self.recipe("r1", {"leraning_rate": 1}), "leraning_rate")
+        refused("unknown part", self.recipe("r2", {"train": ["encoder"]}), "train")
+        refused("no steps", self.recipe("r3", {"steps": 0}), "steps")
+        rows = (self.folder / "data.csv").read_text()
+        (self.folder / "broken.csv").write_text(rows + "nowhere.npy,Nothing.,train\n")
+        broken = self.recipe("r4", {"steps": 2}, data={"path": "broken.csv"})
+        refused("broken data", broken, "skip-broken")
+        code, said = self.train(broken, "--skip-broken")
+        self.expect("skip broken", code == 0 and "nowhere.npy" in said, said[-300:])
+        again = self.recipe("r5", {"steps": 2})
+        self.train(again, "--quiet")
+        refused("a run that is there", again, "--resume", code=1)
+        refused("another recipe", self.recipe("r5", {"steps": 3}), "stages[0].steps", "--resume")
+        # the state of another architecture, under the same recipe
+        lora = {"train": ["lora"], "lora": {"rank": 2}, "steps": 6, "checkpoint_every": 3, "keep": 1}
+        for run, rank in (("a", 2), ("b", 3)):
+            self.train(self.recipe(run, dict(lora, lora={"rank": rank})), "--quiet")
+        for run in ("a", "b"):
+            shutil.rmtree(self.folder / run / "checkpoints" / "01-00000000", ignore_errors=True)
+        shutil.rmtree(self.folder / "b" / "checkpoints")
+        self.train(self.recipe("c", dict(lora, steps=3)), "--quiet")
+        shutil.copytree(self.folder / "c" / "checkpoints", self.folder / "b" / "checkpoints")
+        for name in os.listdir(self.folder / "b" / "checkpoints"):
+            if name.startswith("01"):
+                shutil.rmtree(self.folder / "b" / "checkpoints" / name)
+        for name in os.listdir(self.folder / "c" / "checkpoints"):
+            if name.startswith("01"):
+                shutil.copytree(self.folder / "c" / "checkpoints" / name, self.folder / "b" / "checkpoints" / "00-00000003",
+                                dirs_exist_ok=True)
+        state = self.folder / "b" / "checkpoints" / "00-00000003" / "state.json"
+        s = json.loads(state.read_text())
+        s.update(stage=0, step=3)
+        state.write_text(json.dumps(s))
+        sums = "".join(f"{hashlib.sha256((state.parent / n).read_bytes()).hexdigest()}  {n}\n"
+                       for n in ("state.safetensors", "state.json"))
+        (state.parent / "SHA256SUMS").write_text(sums)
+        refused("another architecture", self.folder / "b.json", "lora_A", "--resume")
+
+    def check_early_stop(self):
+        recipe = self.recipe("early", {"steps": 200, "evaluate_every": 5, "patience": 2, "checkpoint_every": 50})
+        code, said = self.train(recipe, "--quiet")
+        steps = self.steps("early")
+        losses = [s["loss"] for s in steps if s["kind"] == "validation"]
+        self.expect("early stopping", code == 0 and len(losses) >= 3 and losses[-3] == min(losses) and
+                    max(s["step"] for s in steps) < 200, f"status {code}, {losses}")
+
+    def check_language(self):
+        """Next-token training from random weights."""
+        shutil.copytree(self.folder / "model" / "language", self.folder / "blank")
+        for path in (self.folder / "blank").glob("*.safetensors"):
+            path.unlink()
+        (self.folder / "text.jsonl").write_text("".join(
+            json.dumps({"text": t, "split": "train"}) + "\n" for t in REPORTS * 4) +
+            json.dumps({"text": REPORTS[0], "split": "validation"}) + "\n")
+        recipe = self.recipe("words", [{"name": "words", "kind": "language", "language": "blank", "learning_rate": 3e-3,
+                                        "epochs": 10, "batch": 4, "evaluate_every": 20,
+                                        "data": {"path": "text.jsonl"}}], model=None)
+        code, said = self.train(recipe, "--quiet")
+        self.expect("language", code == 0, said)
+        steps = self.steps("words")
+        self.expect("language learns", steps[-1]["loss"] < steps[0]["loss"] / 2, f"{steps[0]} {steps[-1]}")
+        p = subprocess.run([self.tomo, "generate", "Normal", "--model", self.folder / "words" / "language", "--max-tokens",
+                            "4", "--quiet"], capture_output=True, text=True)
+        self.expect("language opens", p.returncode == 0, p.stderr)
+
+    def check_interrupt(self):
+        recipe = self.recipe("stopped", {"steps": 40, "checkpoint_every": 1000})
+        reference = self.recipe("unstopped", {"steps": 40, "checkpoint_every": 1000})
+        self.train(reference, "--quiet")
+        p = subprocess.Popen([self.tomo, "train", recipe, "--every", "1"], stderr=subprocess.PIPE, text=True)
+        for _ in range(4):
+            p.stderr.readline()
+        p.send_signal(signal.SIGINT)
+        p.stderr.read()
+        self.expect("interrupted", p.wait() == 130, f"status {p.returncode}")
+        code, said = self.train(recipe, "--resume", "--quiet")
+        self.expect("interrupted and resumed", code == 0 and self.product("stopped") == self.product("unstopped"), said)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tomo")
+    parser.add_argument("reference")
+    parser.add_argument("--kills", type=int, default=3)
+    parser.add_argument("--only", nargs="*")
+    a = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        checks = Checks(os.path.abspath(a.tomo), a.reference, pathlib.Path(folder), a.kills)
+        for name in sorted(n[6:] for n in dir(Checks) if n.startswith("check_")):
+            if a.only and name not in a.only:
+                continue
+            start = time.time()
+            try:
+                getattr(checks, "check_" + name)()
+            except Exception as e:  # a check that breaks is a check that failed
+                checks.expect(name, False, repr(e))
+            print(f"train {name}: {time.time() - start:.1f} s", flush=True)
+    print(f"train: {checks.passed} passed, {checks.failed} failed")
+    sys.exit(1 if checks.failed else 0)
+
+
+if __name__ == "__main__":
+    main()
