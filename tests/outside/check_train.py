@@ -136,10 +136,11 @@ class Checks:
 
     def check_kills(self):
         """A run that is killed at random moments ends as one that is not."""
-        stages = [{"name": "first", "train": ["connector"], "learning_rate": 2e-3, "steps": 25, "batch": 2,
+        longer = max(1, self.kills // 2)
+        stages = [{"name": "first", "train": ["connector"], "learning_rate": 2e-3, "steps": 25 * longer, "batch": 2,
                    "checkpoint_every": 2, "evaluate_every": 8},
                   {"name": "second", "train": ["connector", "lora"], "learning_rate": {"connector": 1e-3, "lora": 4e-3},
-                   "lora": {"rank": 4}, "steps": 35, "batch": 2, "accumulation": 2, "checkpoint_every": 2,
+                   "lora": {"rank": 4}, "steps": 35 * longer, "batch": 2, "accumulation": 2, "checkpoint_every": 2,
                    "evaluate_every": 7, "augment": True}]
         start = time.time()
         code, said = self.train(self.recipe("whole", stages), "--quiet")
@@ -151,7 +152,7 @@ class Checks:
             p = subprocess.Popen([self.tomo, "train", recipe, "--quiet", *options], stderr=subprocess.DEVNULL)
             options = ["--resume"]
             try:
-                p.wait(r.uniform(0.05, max(0.3, 0.4 * length)) if kills < self.kills else 900)
+                p.wait(r.uniform(0.05, max(0.3, 0.4 * length / longer)) if kills < self.kills else 900)
                 break
             except subprocess.TimeoutExpired:
                 p.send_signal(signal.SIGKILL)
