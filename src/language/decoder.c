@@ -339,9 +339,9 @@ static tomo_tensor *attend(const tomo_decoder *d, int64_t layer, tomo_exec *exec
     const tomo_decoder_config *c = &d->config;
     const tomo_decoder_layer *l = &d->layers[layer];
     tomo_tensor none = {0};
-    tomo_tensor *q = tomo_op_linear(exec, x, &l->query, TOMO_ACT_NONE, NULL);
-    tomo_tensor *k = tomo_op_linear(exec, x, &l->key, TOMO_ACT_NONE, NULL);
-    tomo_tensor *v = tomo_op_linear(exec, x, &l->value, TOMO_ACT_NONE, NULL);
+    tomo_tensor *parts[3] = {NULL};
+    tomo_op_linears(exec, x, (const tomo_linear *[]){&l->query, &l->key, &l->value}, 3, parts);
+    tomo_tensor *q = parts[0], *k = parts[1], *v = parts[2];
     q = place_heads(d, exec, q, c->heads, c->qk_norm ? &l->query_norm : &none, at->rope);
     k = place_heads(d, exec, k, c->kv_heads, c->qk_norm ? &l->key_norm : &none, at->rope);
     if (q == NULL || k == NULL || v == NULL) return NULL;
@@ -359,9 +359,9 @@ static tomo_tensor *run_layer(const tomo_decoder *d, int64_t layer, tomo_exec *e
     tomo_tensor *a = attend(d, layer, exec, at, tomo_op_rms_norm(exec, x, &l->input_norm, 0, eps));
     a = tomo_op_linear(exec, a, &l->out, TOMO_ACT_NONE, x);
     tomo_tensor *m = tomo_op_rms_norm(exec, a, &l->post_norm, 0, eps);
-    tomo_tensor *gate = tomo_op_linear(exec, m, &l->gate, TOMO_ACT_NONE, NULL);
-    tomo_tensor *up = tomo_op_linear(exec, m, &l->up, TOMO_ACT_NONE, NULL);
-    return tomo_op_linear(exec, tomo_op_silu_multiply(exec, gate, up), &l->down, TOMO_ACT_NONE, a);
+    tomo_tensor *wide[2] = {NULL};
+    tomo_op_linears(exec, m, (const tomo_linear *[]){&l->gate, &l->up}, 2, wide);
+    return tomo_op_linear(exec, tomo_op_silu_multiply(exec, wide[0], wide[1]), &l->down, TOMO_ACT_NONE, a);
 }
 
 tomo_tensor *tomo_decoder_embed(const tomo_decoder *decoder, tomo_exec *exec, const int32_t *ids,

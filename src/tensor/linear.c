@@ -102,3 +102,36 @@ tomo_tensor *tomo_op_linear(tomo_exec *exec, const tomo_tensor *x, const tomo_li
     tomo_tape_record(exec, linear_backward, y, inputs, 5, &attributes, sizeof attributes);
     return exec->error.status == TOMO_OK ? y : NULL;
 }
+
+/* Whether the layers can share one product: packed alike, nothing recorded, no adapter. */
+static bool can_share(const tomo_exec *exec, const tomo_linear *const *layers, int count) {
+    for (int i = 0; i < count; i++) {
+        const tomo_linear *l = layers[i];
+        if (exec->tape != NULL || l->packed == NULL || l->lora_a.data != NULL ||
+            !tomo_packed_alike(l->packed, layers[0]->packed)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void tomo_op_linears(tomo_exec *exec, const tomo_tensor *x, const tomo_linear *const *layers, int count,
+                     tomo_tensor **out) {
+    tomo_packed_target targets[TOMO_PACKED_TARGETS];
+    assert(count <= TOMO_PACKED_TARGETS);
+    bool shared = x != NULL && exec->error.status == TOMO_OK && can_share(exec, layers, count);
+    for (int i = 0; i < count; i++) {
+        if (!shared) {
+            out[i] = tomo_op_linear(exec, x, layers[i], TOMO_ACT_NONE, NULL);
+            continue;
+        }
+        int64_t shape[TOMO_LIMIT_RANK];
+        for (int a = 0; a < x->rank; a++) shape[a] = x->shape[a];
+        int64_t width = shape[x->rank - 1] = layers[i]->weight.shape[0];
+        out[i] = tomo_exec_tensor(exec, x->rank, shape);
+        if (out[i] == NULL) return;
+        targets[i] = (tomo_packed_target){layers[i]->packed, tomo_tensor_f32(out[i]), width,
+                                          (tomo_epilogue){.bias = tomo_tensor_f32(&layers[i]->bias)}};
+    }
+    if (shared) tomo_packed_products(exec, targets, count, tomo_tensor_f32(x), tomo_tensor_rows(x));
+}

@@ -22,6 +22,11 @@ typedef struct tomo_linear {
 tomo_tensor *tomo_op_linear(tomo_exec *exec, const tomo_tensor *x, const tomo_linear *layer,
                             tomo_activation activation, const tomo_tensor *residual);
 
+/* Several layers of the same x at once: out[i] = x W_i^T + bias_i + adapter_i, NULL after a failure; at
+ * most 4. Packed layers that are alike share one run of the threads. */
+void tomo_op_linears(tomo_exec *exec, const tomo_tensor *x, const tomo_linear *const *layers, int count,
+                     tomo_tensor **out);
+
 /* x [..., n], weight and bias [n] (data NULL: absent). torch.nn.LayerNorm. */
 tomo_tensor *tomo_op_layer_norm(tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *weight,
                                 const tomo_tensor *bias, double eps);

@@ -14,9 +14,10 @@
 #define ROW_BYTES (384 << 10)
 #define LARGEST_ROWS 384
 #define BLOCK_PANELS 8
-/* Few rows: what costs is reading the weights, so a block is short for the threads' sake alone. */
+/* Few rows: what costs is reading the weights, and handing blocks over between threads. */
 #define FEW_ROWS TOMO_TILE_ROWS
-#define FEW_PANELS 2
+#define FEW_PANELS 64
+#define FEW_PIECES 4
 
 #define HUGE_PAGE ((size_t)2 << 20)
 
@@ -197,18 +198,17 @@ tomo_packing tomo_packed_packing(const tomo_packed *packed) {
 /* ---------------------------------------------------------------------------- product */
 
 typedef struct product_job {
-    const tomo_packed *p;
+    const tomo_packed_target *targets;
+    int64_t first_block[TOMO_PACKED_TARGETS + 1]; /* of each target */
+    int count;
     const tomo_packed_kernel *kernel;
     const tomo_kernels *kernels;
-    float *out;
-    int64_t out_stride;
     const float *x;
-    int64_t m;
+    int64_t m, k, steps;
     char *prepared; /* [m] rows of row_bytes */
     int64_t row_bytes;
     tomo_row_scale *x_scale; /* [m] */
     int64_t block_rows, row_blocks, block_panels;
-    tomo_epilogue epilogue;
 } product_job;
 
 /* Rows that one call prepares; enough work for a thread to fetch. */
@@ -219,30 +219,31 @@ static void prepare_rows(void *argument, int64_t block, int worker) {
     product_job *job = argument;
     int64_t first = block * PREPARE_ROWS, end = smaller(first + PREPARE_ROWS, job->m);
     for (int64_t r = first; r < end; r++) {
-        job->kernel->prepare(job->prepared + r * job->row_bytes, job->x + r * job->p->k, job->p->k,
-                             job->p->steps, &job->x_scale[r]);
+        job->kernel->prepare(job->prepared + r * job->row_bytes, job->x + r * job->k, job->k, job->steps,
+                             &job->x_scale[r]);
     }
 }
 
 /* A tile that is not stored as it comes: an activation follows, or the last panel is not full. `tile` is
  * [rows, TOMO_PANEL], still in the first-level cache; its bias is in. */
-static void finish(const product_job *job, float *tile, int64_t row, int64_t rows, int64_t column,
-                   int64_t columns) {
-    const tomo_epilogue *e = &job->epilogue;
+static void finish(const product_job *job, const tomo_packed_target *target, float *tile, int64_t row,
+                   int64_t rows, int64_t column, int64_t columns) {
+    const tomo_epilogue *e = &target->epilogue;
     if (e->activation != TOMO_ACT_NONE) job->kernels->activate(e->activation, tile, tile, rows * TOMO_PANEL);
     for (int64_t r = 0; r < rows; r++) {
-        int64_t at = (row + r) * job->out_stride + column;
+        int64_t at = (row + r) * target->out_stride + column;
         if (e->residual != NULL) {
-            job->kernels->add(job->out + at, tile + r * TOMO_PANEL, e->residual + at, columns);
+            job->kernels->add(target->out + at, tile + r * TOMO_PANEL, e->residual + at, columns);
         } else {
-            memcpy(job->out + at, tile + r * TOMO_PANEL, (size_t)columns * sizeof *tile);
+            memcpy(target->out + at, tile + r * TOMO_PANEL, (size_t)columns * sizeof *tile);
         }
     }
 }
 
-static void run_panel(const product_job *job, int64_t panel, int64_t first, int64_t end) {
-    const tomo_packed *p = job->p;
-    const tomo_epilogue *e = &job->epilogue;
+static void run_panel(const product_job *job, const tomo_packed_target *target, int64_t panel, int64_t first,
+                      int64_t end) {
+    const tomo_packed *p = target->packed;
+    const tomo_epilogue *e = &target->epilogue;
     int64_t column = panel * TOMO_PANEL, columns = smaller(TOMO_PANEL, p->n - column);
     float scratch[TOMO_TILE_ROWS * TOMO_PANEL], bias[TOMO_PANEL] = {0};
     tomo_tile tile = {.panel = (const char *)p->data + (size_t)panel * p->panel_bytes,
@@ -255,51 +256,65 @@ static void run_panel(const product_job *job, int64_t panel, int64_t first, int6
     }
     bool direct = columns == TOMO_PANEL && e->activation == TOMO_ACT_NONE;
     for (int64_t r = first; r < end; r += TOMO_TILE_ROWS) {
-        int64_t at = r * job->out_stride + column;
+        int64_t at = r * target->out_stride + column;
         tile.rows = (int)smaller(TOMO_TILE_ROWS, end - r);
         tile.x = job->prepared + r * job->row_bytes;
         tile.x_scale = job->x_scale + r;
-        tile.out = direct ? job->out + at : scratch;
-        tile.out_stride = direct ? job->out_stride : TOMO_PANEL;
+        tile.out = direct ? target->out + at : scratch;
+        tile.out_stride = direct ? target->out_stride : TOMO_PANEL;
         tile.residual = direct && e->residual != NULL ? e->residual + at : NULL;
         job->kernel->tile(&tile);
-        if (!direct) finish(job, scratch, r, tile.rows, column, columns);
+        if (!direct) finish(job, target, scratch, r, tile.rows, column, columns);
     }
 }
 
 static void run_block(void *argument, int64_t block, int worker) {
     (void)worker;
     product_job *job = argument;
+    int t = 0;
+    while (block >= job->first_block[t + 1]) t++;
+    const tomo_packed_target *target = &job->targets[t];
+    block -= job->first_block[t];
     int64_t first = block % job->row_blocks * job->block_rows, end = smaller(first + job->block_rows, job->m);
     int64_t panel = block / job->row_blocks * job->block_panels;
-    int64_t last = smaller(panel + job->block_panels, job->p->panels);
-    for (; panel < last; panel++) run_panel(job, panel, first, end);
+    int64_t last = smaller(panel + job->block_panels, target->packed->panels);
+    for (; panel < last; panel++) run_panel(job, target, panel, first, end);
 }
 
-/* Blocks of about equal numbers of rows, whole tiles each; depends on shapes alone. */
-static void cut(product_job *job) {
-    int64_t most = ROW_BYTES / job->row_bytes / TOMO_TILE_ROWS * TOMO_TILE_ROWS;
+/* Blocks of about equal numbers of rows, whole tiles each. With few rows the threads share the panels among
+ * them in few pieces: a piece takes about as long as its hand-over. How panels are cut changes no result. */
+static void cut(product_job *job, int threads) {
+    int64_t most = ROW_BYTES / job->row_bytes / TOMO_TILE_ROWS * TOMO_TILE_ROWS, panels = 0;
     most = smaller(most < 4 * TOMO_TILE_ROWS ? 4 * TOMO_TILE_ROWS : most, LARGEST_ROWS);
     job->row_blocks = (job->m + most - 1) / most;
     int64_t rows = (job->m + job->row_blocks - 1) / job->row_blocks;
     job->block_rows = (rows + TOMO_TILE_ROWS - 1) / TOMO_TILE_ROWS * TOMO_TILE_ROWS;
     job->row_blocks = (job->m + job->block_rows - 1) / job->block_rows;
-    job->block_panels = job->m <= FEW_ROWS ? FEW_PANELS : BLOCK_PANELS;
+    for (int i = 0; i < job->count; i++) panels += job->targets[i].packed->panels;
+    int64_t piece = panels / (FEW_PIECES * threads);
+    job->block_panels = job->m > FEW_ROWS ? BLOCK_PANELS : smaller(piece < 1 ? 1 : piece, FEW_PANELS);
+    for (int i = 0; i < job->count; i++) {
+        int64_t groups = (job->targets[i].packed->panels + job->block_panels - 1) / job->block_panels;
+        job->first_block[i + 1] = job->first_block[i] + groups * job->row_blocks;
+    }
 }
 
-void tomo_packed_product(tomo_exec *exec, float *out, int64_t out_stride, const float *x, int64_t m,
-                         const tomo_packed *packed, tomo_epilogue epilogue) {
-    if (m == 0 || packed->n == 0 || exec->error.status != TOMO_OK) return;
-    product_job job = {.p = packed,
-                       .kernel = packed->kernel,
+void tomo_packed_products(tomo_exec *exec, const tomo_packed_target *targets, int count, const float *x,
+                          int64_t m) {
+    const tomo_packed *p = targets[0].packed;
+    if (m == 0 || exec->error.status != TOMO_OK) return;
+    assert(count >= 1 && count <= TOMO_PACKED_TARGETS);
+    product_job job = {.targets = targets,
+                       .count = count,
+                       .kernel = p->kernel,
                        .kernels = exec->kernels,
-                       .out = out,
-                       .out_stride = out_stride,
                        .x = x,
                        .m = m,
-                       .epilogue = epilogue};
+                       .k = p->k,
+                       .steps = p->steps};
+    for (int i = 1; i < count; i++) assert(tomo_packed_alike(p, targets[i].packed));
     int64_t line = TOMO_ARENA_ALIGNMENT;
-    job.row_bytes = packed->steps * (int64_t)job.kernel->row_step_bytes;
+    job.row_bytes = p->steps * (int64_t)job.kernel->row_step_bytes;
     job.row_bytes = (job.row_bytes + line - 1) / line * line;
     /* Rows a multiple of 512 bytes apart would share few sets of the first-level cache. */
     if (job.row_bytes % 512 == 0) job.row_bytes += line;
@@ -307,9 +322,18 @@ void tomo_packed_product(tomo_exec *exec, float *out, int64_t out_stride, const 
     job.prepared = tomo_exec_alloc(exec, m, (size_t)job.row_bytes);
     job.x_scale = tomo_exec_alloc(exec, m, sizeof *job.x_scale);
     if (job.prepared == NULL || job.x_scale == NULL) return;
-    cut(&job);
+    cut(&job, tomo_pool_threads(exec->pool));
     tomo_pool_run(exec->pool, (m + PREPARE_ROWS - 1) / PREPARE_ROWS, prepare_rows, &job);
-    int64_t groups = (packed->panels + job.block_panels - 1) / job.block_panels;
-    tomo_pool_run(exec->pool, groups * job.row_blocks, run_block, &job);
+    tomo_pool_run(exec->pool, job.first_block[count], run_block, &job);
     tomo_arena_rewind(exec->arena, mark);
+}
+
+void tomo_packed_product(tomo_exec *exec, float *out, int64_t out_stride, const float *x, int64_t m,
+                         const tomo_packed *packed, tomo_epilogue epilogue) {
+    tomo_packed_target target = {packed, out, out_stride, epilogue};
+    tomo_packed_products(exec, &target, 1, x, m);
+}
+
+bool tomo_packed_alike(const tomo_packed *a, const tomo_packed *b) {
+    return a->packing == b->packing && a->k == b->k;
 }

@@ -61,4 +61,21 @@ tomo_packing tomo_packed_packing(const tomo_packed *packed);
 void tomo_packed_product(tomo_exec *exec, float *out, int64_t out_stride, const float *x, int64_t m,
                          const tomo_packed *packed, tomo_epilogue epilogue);
 
+/* One of several products of the same x. */
+typedef struct tomo_packed_target {
+    const tomo_packed *packed;
+    float *out;
+    int64_t out_stride;
+    tomo_epilogue epilogue;
+} tomo_packed_target;
+
+#define TOMO_PACKED_TARGETS 4
+
+/* The same for up to TOMO_PACKED_TARGETS layers that are alike, with one preparation of x and one run of the
+ * threads: what decoding a token costs beyond reading weights is mostly runs. */
+void tomo_packed_products(tomo_exec *exec, const tomo_packed_target *targets, int count, const float *x,
+                          int64_t m);
+/* Whether two layers have the same packing and read the same k. */
+bool tomo_packed_alike(const tomo_packed *a, const tomo_packed *b);
+
 #endif
