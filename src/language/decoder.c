@@ -428,11 +428,10 @@ tomo_tensor *tomo_decoder_logits(const tomo_decoder *d, tomo_exec *exec, const t
     return tomo_op_linear(exec, hidden, &d->head, TOMO_ACT_NONE, NULL);
 }
 
-tomo_tensor *tomo_decoder_prefill(const tomo_decoder *d, tomo_exec *exec, tomo_kv_cache *cache,
-                                  const tomo_tensor *embeddings) {
-    if (embeddings == NULL || exec->error.status != TOMO_OK) return NULL;
+/* tomo_decoder_forward in pieces that bound memory: hidden states of the last piece. */
+static tomo_tensor *run_pieces(const tomo_decoder *d, tomo_exec *exec, tomo_kv_cache *cache,
+                               const tomo_tensor *embeddings) {
     int64_t T = embeddings->shape[0];
-    assert(T > 0);
     tomo_arena_mark start = tomo_arena_get_mark(exec->arena);
     tomo_tensor *hidden = NULL;
     for (int64_t t = 0; t < T; t += PREFILL_TOKENS) {
@@ -447,6 +446,21 @@ tomo_tensor *tomo_decoder_prefill(const tomo_decoder *d, tomo_exec *exec, tomo_k
             return NULL;
         }
     }
+    return hidden;
+}
+
+bool tomo_decoder_extend(const tomo_decoder *d, tomo_exec *exec, tomo_kv_cache *cache,
+                         const tomo_tensor *embeddings) {
+    return embeddings != NULL && exec->error.status == TOMO_OK &&
+           run_pieces(d, exec, cache, embeddings) != NULL;
+}
+
+tomo_tensor *tomo_decoder_prefill(const tomo_decoder *d, tomo_exec *exec, tomo_kv_cache *cache,
+                                  const tomo_tensor *embeddings) {
+    if (embeddings == NULL || exec->error.status != TOMO_OK) return NULL;
+    assert(embeddings->shape[0] > 0);
+    tomo_tensor *hidden = run_pieces(d, exec, cache, embeddings);
+    if (hidden == NULL) return NULL;
     tomo_tensor last = tomo_tensor_narrow(hidden, 0, hidden->shape[0] - 1, 1);
     return tomo_decoder_logits(d, exec, &last);
 }

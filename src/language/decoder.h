@@ -69,7 +69,10 @@ const tomo_tensor *tomo_decoder_head(const tomo_decoder *decoder);
 /* hidden [T, H] -> logits [T, V] */
 tomo_tensor *tomo_decoder_logits(const tomo_decoder *decoder, tomo_exec *exec, const tomo_tensor *hidden);
 
-/* tomo_decoder_forward in pieces that bound memory, then the logits [1, V] of the last token. */
+/* tomo_decoder_forward in pieces that bound memory; false after a failure. */
+bool tomo_decoder_extend(const tomo_decoder *decoder, tomo_exec *exec, tomo_kv_cache *cache,
+                         const tomo_tensor *embeddings);
+/* The same, then the logits [1, V] of the last token. */
 tomo_tensor *tomo_decoder_prefill(const tomo_decoder *decoder, tomo_exec *exec, tomo_kv_cache *cache,
                                   const tomo_tensor *embeddings);
 

@@ -31,6 +31,7 @@ void tomo_session_free(tomo_session *session) {
     tomo_reading_free(&session->reading);
     tomo_recorder_free(session->recorder);
     tomo_kv_cache_free(session->cache);
+    tomo_ids_free(&session->prefix);
     tomo_exec_release(&session->exec);
     free(session);
 }
@@ -58,6 +59,7 @@ tomo_status tomo_session_read_scan(tomo_session *session, const tomo_scan *scan,
     tomo_reading_free(&session->reading);
     session->reading = reading;
     session->has_scan = true;
+    session->prefix.count = 0;
     return TOMO_OK;
 }
 
@@ -82,6 +84,7 @@ const int64_t *tomo_session_kept_slices(const tomo_session *session, size_t *cou
 tomo_status tomo_session_reserve(tomo_session *session, int64_t tokens, tomo_error *err) {
     int64_t context = tomo_decoder_get_config(session->model->decoder)->context;
     if (tokens > context) tokens = context;
+    session->prefix.count = 0;
     if (session->cache == NULL || tomo_kv_cache_capacity(session->cache) < tokens) {
         tomo_kv_cache_free(session->cache);
         session->cache = NULL;
@@ -89,6 +92,36 @@ tomo_status tomo_session_reserve(tomo_session *session, int64_t tokens, tomo_err
     }
     tomo_kv_cache_truncate(session->cache, 0);
     return TOMO_OK;
+}
+
+/* How many ids from the start are there up to the last visual token; 0 where nothing follows it. */
+static size_t shared_length(const tomo_model *m, const tomo_ids *ids) {
+    size_t length = ids->count;
+    while (length > 0 && ids->data[length - 1] != m->image_id) length--;
+    return length == ids->count ? 0 : length;
+}
+
+/* Whether the cache begins with the first `length` ids and has room for `tokens`. */
+static bool prefix_holds(const tomo_session *s, const tomo_ids *ids, size_t length, int64_t tokens) {
+    return s->cache != NULL && s->prefix.count == length && tomo_kv_cache_capacity(s->cache) >= tokens &&
+           memcmp(s->prefix.data, ids->data, length * sizeof *ids->data) == 0;
+}
+
+/* Reads the first `length` ids into the empty cache and remembers them. */
+static bool read_prefix(tomo_session *s, const tomo_ids *ids, size_t length, tomo_error *err) {
+    tomo_ids prefix = {.data = ids->data, .count = length};
+    tomo_arena_reset(s->exec.arena);
+    tomo_tensor *x = tomo_prompt_embed(s->model, &s->exec, &prefix, s->reading.tokens,
+                                       tomo_connector_token_count(&s->model->config.connector));
+    (void)tomo_decoder_extend(s->model->decoder, &s->exec, s->cache, x);
+    if (tomo_exec_status(&s->exec, err) != TOMO_OK) return false;
+    for (size_t i = 0; i < length; i++) {
+        if (!tomo_ids_add(&s->prefix, ids->data[i])) {
+            s->prefix.count = 0; /* it is read again next time */
+            break;
+        }
+    }
+    return true;
 }
 
 tomo_tensor *tomo_session_prefill(tomo_session *s, const tomo_ids *ids, bool with_scan, int64_t more,
@@ -100,13 +133,21 @@ tomo_tensor *tomo_session_prefill(tomo_session *s, const tomo_ids *ids, bool wit
                         s->model->folder, (long long)count, (long long)context - 1);
         return NULL;
     }
-    if (tomo_session_reserve(s, count + more, err) != TOMO_OK) return NULL;
+    size_t shared = with_scan ? shared_length(s->model, ids) : 0;
+    if (shared > 0 && prefix_holds(s, ids, shared, count + more < context ? count + more : context)) {
+        tomo_kv_cache_truncate(s->cache, (int64_t)shared);
+    } else {
+        if (tomo_session_reserve(s, count + more, err) != TOMO_OK) return NULL;
+        if (shared > 0 && !read_prefix(s, ids, shared, err)) return NULL;
+    }
+    tomo_ids rest = {.data = ids->data + shared, .count = ids->count - shared};
     tomo_arena_reset(s->exec.arena);
-    const tomo_reading *r = &s->reading;
-    int64_t tokens = with_scan ? tomo_connector_token_count(&s->model->config.connector) : 0;
-    tomo_tensor *x = tomo_prompt_embed(s->model, &s->exec, ids, with_scan ? r->tokens : NULL, tokens);
+    tomo_tensor *x = tomo_prompt_embed(s->model, &s->exec, &rest, NULL, 0);
     tomo_tensor *logits = tomo_decoder_prefill(s->model->decoder, &s->exec, s->cache, x);
-    if (tomo_exec_status(&s->exec, err) != TOMO_OK) return NULL;
+    if (tomo_exec_status(&s->exec, err) != TOMO_OK) {
+        s->prefix.count = 0;
+        return NULL;
+    }
     return logits;
 }
 

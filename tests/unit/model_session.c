@@ -156,6 +156,36 @@ static void nothing_is_allocated_between_tokens(void **state) {
     close_all(&f);
 }
 
+/* The first question of each: what the scan's prompts have in common is read for it, and kept for the second.
+ */
+static void what_was_asked_before_changes_no_bit(void **state) {
+    (void)state;
+    fixture fresh = open_all(2, ADAPTED), used = open_all(2, ADAPTED);
+    tomo_answer first = {0}, second = {0};
+    tomo_generate_options options = {.max_tokens = 12};
+    const char *question = "Is the spleen enlarged?";
+    assert_int_equal(tomo_session_ask(used.session, "Which plane?", &options, &second, NULL), TOMO_OK);
+    tomo_answer_clear(&second);
+    size_t shared = used.session->prefix.count;
+    assert_true(shared > 0);
+    assert_int_equal(tomo_session_trace_start(fresh.session, NULL), TOMO_OK);
+    assert_int_equal(tomo_session_trace_start(used.session, NULL), TOMO_OK);
+    assert_int_equal(tomo_session_ask(fresh.session, question, &options, &first, NULL), TOMO_OK);
+    assert_int_equal(tomo_session_ask(used.session, question, &options, &second, NULL), TOMO_OK);
+    assert_int_equal(used.session->prefix.count, shared);
+    size_t bytes = (size_t)tomo_decoder_get_config(fresh.model->decoder)->vocabulary * sizeof(float);
+    assert_memory_equal(tomo_recorder_data(fresh.session->recorder, "logits"),
+                        tomo_recorder_data(used.session->recorder, "logits"), bytes);
+    assert_string_equal(first.text, second.text);
+    /* Another scan, or text alone, and the prefix is gone. */
+    assert_int_equal(tomo_session_read_scan(used.session, used.scan, NULL, NULL), TOMO_OK);
+    assert_int_equal(used.session->prefix.count, 0);
+    tomo_answer_clear(&first);
+    tomo_answer_clear(&second);
+    close_all(&fresh);
+    close_all(&used);
+}
+
 static void a_question_cannot_forge_turns_or_images(void **state) {
     (void)state;
     fixture f = open_all(2, MODEL);
@@ -251,6 +281,7 @@ int main(void) {
         cmocka_unit_test(any_number_of_threads_gives_the_same_bits),
         cmocka_unit_test(two_sessions_at_once_say_what_one_says),
         cmocka_unit_test(nothing_is_allocated_between_tokens),
+        cmocka_unit_test(what_was_asked_before_changes_no_bit),
         cmocka_unit_test(a_question_cannot_forge_turns_or_images),
         cmocka_unit_test(a_question_beyond_the_context_is_refused),
         cmocka_unit_test(choices_are_probabilities),
