@@ -1,4 +1,5 @@
 /* bench.c - tomo bench: the stages of a model beside the limits of the machine. */
+#include "bench_scan.h"
 #include "commands.h"
 #include "json.h"
 #include "render.h"
@@ -13,9 +14,12 @@
 #include <unistd.h>
 
 typedef struct bench_options {
-    const char *like;
+    const char *like, *scan;
     int64_t slices, prompt_tokens, decode_tokens, repeats;
 } bench_options;
+
+/* About a hundred words. */
+#define REPORT_TOKENS 128
 
 #define AT(member) offsetof(bench_options, member)
 
@@ -24,6 +28,9 @@ static const option options[] = {
      "instead of --model: random weights of the shapes of public models, made for the measurement and "
      "removed",
      AT(like), 0, 0},
+    {"scan", 0, OPTION_TEXT, "SCAN",
+     "also a whole report of 128 tokens about this scan, stage by stage, and a second question", AT(scan), 0,
+     0},
     {"slices", 0, OPTION_INTEGER, "N", "slices that the encoder reads; default 32", AT(slices), 1, 1e6},
     {"prompt-tokens", 0, OPTION_INTEGER, "N", "tokens of the prompt; default 320", AT(prompt_tokens), 1, 1e6},
     {"decode-tokens", 0, OPTION_INTEGER, "N", "tokens to generate; default 32", AT(decode_tokens), 1, 1e6},
@@ -121,11 +128,26 @@ static int print_table(const char *json) {
     return EXIT_DONE;
 }
 
+/* The report's own stages, behind the others in *json. */
+static int add_scan(run *r, const char *scan, char **json) {
+    cJSON *tree = json_parse(*json);
+    if (tree == NULL) return EXIT_FAILED;
+    int code = bench_scan(r, scan, REPORT_TOKENS, cJSON_GetObjectItemCaseSensitive(tree, "results"));
+    char *text = code == EXIT_DONE ? cJSON_Print(tree) : NULL;
+    if (text != NULL) {
+        tomo_free(*json);
+        *json = text;
+    }
+    cJSON_Delete(tree);
+    return code;
+}
+
 static int measure(run *r, const char *model, const bench_options *o, char **json) {
     tomo_bench_options wanted = {o->slices, o->prompt_tokens, o->decode_tokens, (int)o->repeats};
     tomo_error error = {0};
     int code = run_open_model(r, model);
     if (code == EXIT_DONE) code = run_step(r, tomo_model_bench(r->model, &wanted, json, &error), &error);
+    if (code == EXIT_DONE && o->scan != NULL) code = add_scan(r, o->scan, json);
     return code;
 }
 

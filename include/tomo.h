@@ -236,6 +236,10 @@ TOMO_API tomo_status tomo_session_read_scan(tomo_session *session, const tomo_sc
 /* The scan's manifest and what the model did with it: windows, crop, resize, which slices were kept and by
  * which rule. JSON, freed by tomo_free. */
 TOMO_API tomo_status tomo_session_manifest(const tomo_session *session, char **json, tomo_error *err);
+/* How long the stages of the last tomo_session_read_scan took: slices from voxels, encoder with pruning, and
+ * connector. */
+TOMO_API void tomo_session_read_seconds(const tomo_session *session, double *slices, double *encoder,
+                                        double *connector);
 /* Indices, ascending, of the scan's own slices (z of tomo_scan_voxels) that stand behind the kept ones; owned
  * by the session until the next scan. */
 TOMO_API const int64_t *tomo_session_kept_slices(const tomo_session *session, size_t *count);

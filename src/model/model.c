@@ -189,6 +189,7 @@ tomo_status tomo_model_open(tomo_context *context, const char *folder, const tom
     tomo_model_options none = {0};
     if (options == NULL) options = &none;
     *model = NULL;
+    double start = tomo_seconds();
     tomo_model *m = calloc(1, sizeof *m);
     char *path = tomo_path_join(folder, "config.json");
     tomo_status status = TOMO_OK;
@@ -206,7 +207,10 @@ tomo_status tomo_model_open(tomo_context *context, const char *folder, const tom
         status = open_language(m, folder, NULL, options, err);
     }
     free(path);
-    if (status == TOMO_OK) status = pack(m, options->precision, err);
+    if (status == TOMO_OK) {
+        m->open_seconds = tomo_seconds() - start;
+        status = pack(m, options->precision, err);
+    }
     if (status != TOMO_OK) {
         tomo_model_free(m);
         return status;

@@ -23,6 +23,7 @@ struct tomo_model {
     tomo_error chat_error;
     int32_t image_id, end_id; /* -1: none */
     const char *precision;    /* as it was chosen, "f32" by default; static */
+    double open_seconds;      /* from the call to ready, without packing */
     double pack_seconds;      /* that packing took; 0: nothing is packed */
     bool half;                /* products of floats are taken in BF16 */
 };

@@ -74,6 +74,13 @@ tomo_status tomo_session_manifest(const tomo_session *session, char **json, tomo
                              : status;
 }
 
+void tomo_session_read_seconds(const tomo_session *session, double *slices, double *encoder,
+                               double *connector) {
+    *slices = session->reading.slices_seconds;
+    *encoder = session->reading.encoder_seconds;
+    *connector = session->reading.connector_seconds;
+}
+
 const int64_t *tomo_session_kept_slices(const tomo_session *session, size_t *count) {
     *count = session->has_scan ? (size_t)session->reading.prune.count : 0;
     return session->reading.kept_z;
