@@ -64,11 +64,21 @@ typedef struct pack_job {
     tomo_packed *packed;
     const tomo_tensor *w;
     const tomo_kernels *kernels;
-    float *rows; /* one [k] a worker */
+    float *rows; /* one [2 k + 2] a worker */
 } pack_job;
 
-static void pack_bf16_row(uint16_t *out, const float *row, int64_t k) {
-    for (int64_t i = 0; i < k; i++) out[i / 2 * TOMO_PANEL * 2 + i % 2] = tomo_float_to_bf16(row[i]);
+/* A prepared row is the row in pairs of BF16; each pair goes to its step. words [steps] is scratch. */
+static void pack_bf16_row(const pack_job *job, uint32_t *out, const void *stored, float *row,
+                          uint32_t *words) {
+    const tomo_packed *p = job->packed;
+    const uint32_t *pairs = words;
+    if (job->w->dtype == TOMO_BF16 && p->k % 2 == 0 && (uintptr_t)stored % sizeof *pairs == 0) {
+        pairs = stored;
+    } else {
+        job->kernels->widen(row, stored, job->w->dtype, p->k);
+        p->kernel->prepare(words, row, p->k, p->steps, NULL);
+    }
+    for (int64_t i = 0; i < p->steps; i++) out[i * TOMO_PANEL] = pairs[i];
 }
 
 static void pack_int8_row(uint8_t *out, const float *row, int64_t k, int64_t steps, float *scale) {
@@ -116,7 +126,7 @@ static void pack_groups(const pack_job *job, uint8_t *panel, int64_t j, int64_t 
 static void pack_panel(void *argument, int64_t panel, int worker) {
     pack_job *job = argument;
     tomo_packed *p = job->packed;
-    float *row = job->rows + (int64_t)worker * p->k;
+    float *row = job->rows + (int64_t)worker * 2 * (p->k + 1);
     char *out = (char *)p->data + (size_t)panel * p->panel_bytes;
     for (int64_t j = 0; j < TOMO_PANEL; j++) {
         int64_t n = panel * TOMO_PANEL + j;
@@ -125,17 +135,20 @@ static void pack_panel(void *argument, int64_t panel, int worker) {
             if (n < p->n) pack_groups(job, (uint8_t *)out, j, n, row);
             continue;
         }
+        if (p->packing == TOMO_PACK_BF16) { /* outputs that do not exist stay zero */
+            const char *stored = (const char *)job->w->data + tomo_dtype_bytes(job->w->dtype, n * p->k);
+            if (n < p->n)
+                pack_bf16_row(job, (uint32_t *)(void *)out + j, stored, row,
+                              (uint32_t *)(void *)(row + p->k));
+            continue;
+        }
         if (n < p->n) {
             job->kernels->widen(row, (const char *)job->w->data + tomo_dtype_bytes(job->w->dtype, n * p->k),
                                 job->w->dtype, p->k);
         } else {
             memset(row, 0, (size_t)p->k * sizeof *row);
         }
-        if (p->packing == TOMO_PACK_BF16) {
-            pack_bf16_row((uint16_t *)(void *)out + j * 2, row, p->k);
-        } else {
-            pack_int8_row((uint8_t *)out + j * 4, row, p->k, p->steps, &p->w_scale[n]);
-        }
+        pack_int8_row((uint8_t *)out + j * 4, row, p->k, p->steps, &p->w_scale[n]);
     }
 }
 
@@ -165,7 +178,7 @@ tomo_status tomo_packed_create(tomo_pool *pool, const tomo_kernels *kernels, con
                 tomo_size_add(p->bytes, HUGE_PAGE, &pages);
     if (fits) p->data = new_pages(p->bytes);
     p->w_scale = calloc((size_t)(p->panels * TOMO_PANEL), sizeof *p->w_scale);
-    float *rows = calloc((size_t)(k * tomo_pool_threads(pool)), sizeof *rows);
+    float *rows = calloc((size_t)(2 * (k + 1) * tomo_pool_threads(pool)), sizeof *rows);
     if (p->data == NULL || p->w_scale == NULL || rows == NULL) {
         size_t wanted = p->bytes;
         free(rows);
