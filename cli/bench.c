@@ -151,7 +151,47 @@ static int measure(run *r, const char *model, const bench_options *o, char **jso
     return code;
 }
 
+/* tomo bench train RECIPE. */
+static int bench_train_run(const command *self, int argc, char **argv) {
+    struct {
+        int64_t repeats;
+    } mine = {0};
+    run_options common = {0};
+    static const option repeats[] = {
+        {"repeats", 0, OPTION_INTEGER, "N", "steps, of which the median is told; default 9", 0, 1, 99}};
+    const option_group groups[] = {{"The measurement", repeats, COUNT_OF(repeats), &mine},
+                                   run_common_group(&common)};
+    const char *operands[OPTIONS_MOST_OPERANDS];
+    int code = options_parse(self, groups, COUNT_OF(groups), argc, argv, operands);
+    if (code != OPTIONS_GO) return code;
+    run r = {.options = &common};
+    char *json = NULL;
+    tomo_error error = {0};
+    code = run_open_context(&r);
+    if (code == EXIT_DONE) {
+        code =
+            run_step(&r, tomo_train_bench(r.context, operands[0], (int)mine.repeats, &json, &error), &error);
+    }
+    run_close(&r);
+    if (code == EXIT_DONE) code = common.json ? json_write_text(NULL, json) : print_table(json);
+    tomo_free(json);
+    return code;
+}
+
+static const command command_bench_train = {
+    "bench train",
+    "RECIPE",
+    "measures a training step beside the forward passes that it is made of",
+    "The step is one micro-batch of the recipe's last stage on scans, with features from the cache. Its time "
+    "over twice "
+    "the language model's forward and three times the connector's is what a step costs at best.",
+    "tomo bench train recipes/m3d-two-stage.json",
+    bench_train_run,
+};
+
 static int bench_run(const command *self, int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[1], "train") == 0)
+        return command_bench_train.run(&command_bench_train, argc - 1, argv + 1);
     bench_options mine = {0};
     run_options common = {0};
     const option_group groups[] = {{"The measurement", options, COUNT_OF(options), &mine},

@@ -350,6 +350,10 @@ typedef struct tomo_bench_options {
  * bandwidth for decoding, bytes of weights for memory. JSON as docs/formats.md says, freed by tomo_free. */
 TOMO_API tomo_status tomo_model_bench(tomo_model *model, const tomo_bench_options *options, char **json,
                                       tomo_error *err);
+/* A training step of the recipe's last stage on scans, features cached, beside the forward passes of language
+ * model and connector in the same run; repeats 0: 9. The run's folder may be there or not. JSON as above. */
+TOMO_API tomo_status tomo_train_bench(tomo_context *context, const char *recipe, int repeats, char **json,
+                                      tomo_error *err);
 
 /* ------------------------------------------------------------------ scores */
 

@@ -3,6 +3,7 @@
 #include "fusion/frequency.h"
 #include "fusion/prune.h"
 #include "fusion/window_attention.h"
+#include "tensor/tape.h"
 
 #include <assert.h>
 #include <math.h>
@@ -347,16 +348,23 @@ tomo_tensor *tomo_connector_forward(const tomo_connector *n, tomo_exec *exec, co
     deep = tomo_tensor_reshape(&deep, 4, features->shape + 1);
     tomo_tensor *x = embed(n, exec, &deep, kept, slices);
     tomo_exec_show(exec, x, "embedded");
+    tomo_tape_begin_layers(exec);
     for (int i = 0; i < c->fusion_blocks; i++) {
+        if (i > 0) tomo_tape_next_layer(exec);
         x = fuse(n, &n->fusion[i], exec, x, runs);
         tomo_exec_show(exec, x, "fusion.%d", i);
     }
+    tomo_tape_end_layers(exec);
     tomo_tensor *tokens = tomo_op_adaptive_pool3d(exec, x, c->tokens);
     if (tokens == NULL) return NULL;
     *tokens = tomo_tensor_reshape(tokens, 2, (int64_t[]){tomo_connector_token_count(c), c->width});
     tomo_exec_show(exec, tokens, "compressed");
-    for (int i = 0; i < c->injection_layers && tokens != NULL; i++)
+    tomo_tape_begin_layers(exec);
+    for (int i = 0; i < c->injection_layers && tokens != NULL; i++) {
+        if (i > 0) tomo_tape_next_layer(exec);
         tokens = inject(n, i, exec, tokens, features);
+    }
+    tomo_tape_end_layers(exec);
     tokens = apply_norm(exec, tokens, &n->norm_out);
     tokens = tomo_op_linear(exec, tokens, &n->proj1, TOMO_ACT_GELU, NULL);
     return tomo_op_linear(exec, tokens, &n->proj2, TOMO_ACT_NONE, NULL);

@@ -127,3 +127,19 @@ tomo_status tomo_folder_link(const char *from, const char *to, bool weights, tom
     closedir(folder);
     return status;
 }
+
+tomo_status tomo_make_folders(const char *path, tomo_error *err) {
+    char *copy = strdup(path);
+    if (copy == NULL) return tomo_fail_memory(err, path, 0);
+    tomo_status status = TOMO_OK;
+    for (char *at = copy + 1; status == TOMO_OK; at++) {
+        if (*at != '/' && *at != '\0') continue;
+        char end = *at;
+        *at = '\0';
+        if (mkdir(copy, 0777) != 0 && errno != EEXIST) status = tomo_fail_errno(err, copy, "create");
+        *at = end;
+        if (end == '\0') break;
+    }
+    free(copy);
+    return status;
+}

@@ -4,6 +4,8 @@
 
 #include "base/json.h"
 
+/* Makes a folder and those above it, where they are missing. */
+tomo_status tomo_make_folders(const char *path, tomo_error *err);
 /* Removes a folder with all in it, if it is there. */
 void tomo_folder_remove(const char *path);
 /* Renames `part` to `folder` and removes what was there; on failure that stays. */

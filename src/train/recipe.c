@@ -308,7 +308,7 @@ static tomo_status read_stage(reader *r, const cJSON *section, const tomo_recipe
 /* ---------------------------------------------------------------------------- together */
 
 static tomo_status read_all(reader *r, tomo_recipe *recipe, tomo_recipe_data *data) {
-    static const char *const known[] = {"run", "model", "seed", "data", "stages", "comment", NULL};
+    static const char *const known[] = {"run", "model", "config", "seed", "data", "stages", "comment", NULL};
     const cJSON *root = recipe->json, *stages = tomo_json_get(root, "stages"), *item;
     int64_t seed = 0;
     tomo_status status = tomo_json_only(root, r->at, known, r->err);
@@ -317,6 +317,10 @@ static tomo_status read_all(reader *r, tomo_recipe *recipe, tomo_recipe_data *da
     if (status == TOMO_OK)
         status = tomo_json_int(root, "seed", r->at, false, 0, INT64_C(1) << 53, &seed, r->err);
     recipe->seed = (uint64_t)seed;
+    if (status == TOMO_OK && (recipe->config = tomo_json_get(root, "config")) != NULL) {
+        static const char *const sections[] = {"volume", "prune", "prompt", NULL};
+        status = tomo_json_only(recipe->config, (tomo_json_at){r->at.file, "config."}, sections, r->err);
+    }
     r->at.section = r->section;
     (void)snprintf(r->section, sizeof r->section, "data.");
     if (status == TOMO_OK && tomo_json_get(root, "data") != NULL) {

@@ -65,6 +65,7 @@ typedef struct tomo_stage {
 typedef struct tomo_recipe {
     cJSON *json;
     char *path, *run, *model; /* model NULL: no stage needs one */
+    const cJSON *config;      /* settings that replace the model's: sections volume, prune, prompt; or NULL */
     uint64_t seed;
     tomo_stage stages[TOMO_RECIPE_STAGES];
     int stage_count;

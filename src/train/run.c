@@ -4,10 +4,8 @@
 #include "train/folder.h"
 #include "train/trainer.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 typedef struct training_run {
     tomo_context *context;
@@ -21,23 +19,6 @@ typedef struct training_run {
 } training_run;
 
 /* ------------------------------------------------------------------------------ folder */
-
-/* A folder and those above it. */
-static tomo_status make_folders(const char *path, tomo_error *err) {
-    char *copy = strdup(path);
-    if (copy == NULL) return tomo_fail_memory(err, path, 0);
-    tomo_status status = TOMO_OK;
-    for (char *at = copy + 1; status == TOMO_OK; at++) {
-        if (*at != '/' && *at != '\0') continue;
-        char end = *at;
-        *at = '\0';
-        if (mkdir(copy, 0777) != 0 && errno != EEXIST) status = tomo_fail_errno(err, copy, "create");
-        *at = end;
-        if (end == '\0') break;
-    }
-    free(copy);
-    return status;
-}
 
 /* What a killed run left half-written. */
 static void sweep(const char *run) {
@@ -80,7 +61,7 @@ static tomo_status open_folder(training_run *r, tomo_error *err) {
                                     "folder is wanted",
                                     run);
     } else if (status == TOMO_OK) {
-        status = make_folders(checkpoints, err);
+        status = tomo_make_folders(checkpoints, err);
     }
     if (status == TOMO_OK && r->parallel.rank == 0) {
         sweep(run);
@@ -114,7 +95,13 @@ static tomo_status open_task(training_run *r, const tomo_stage *stage, tomo_task
     if (stage->kind == TOMO_STAGE_LANGUAGE) return tomo_task_language(&o, task, err);
     if (stage->kind == TOMO_STAGE_CONTRASTIVE) return tomo_task_contrastive(&o, task, err);
     tomo_status status = TOMO_OK;
-    if (r->trainee.model == NULL) status = tomo_trainee_open(r->context, r->recipe.model, &r->trainee, err);
+    if (r->trainee.model == NULL) {
+        char start[4096];
+        (void)snprintf(start, sizeof start, "%s/start", r->recipe.run);
+        if (r->parallel.rank > 0)
+            (void)snprintf(start, sizeof start, "%s/start-rank%d", r->recipe.run, r->parallel.rank);
+        status = tomo_trainee_open(r->context, r->recipe.model, r->recipe.config, start, &r->trainee, err);
+    }
     /* Parts of the stages before are trained weights too. */
     for (int64_t i = 0; i <= r->position.stage && status == TOMO_OK; i++) {
         const tomo_stage *s = &r->recipe.stages[i];

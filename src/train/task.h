@@ -54,9 +54,10 @@ struct tomo_task {
     int64_t slots;  /* samples of one step in this process */
     tomo_exec exec; /* of the passes */
     tomo_tape tape;
-    tomo_parameters trained; /* what the optimiser moves */
-    int *parts;              /* [trained]: of the learning rates */
-    tomo_trained kept;       /* everything that a state holds */
+    tomo_parameters trained;                    /* what the optimiser moves */
+    int *parts;                                 /* [trained]: of the learning rates */
+    tomo_trained kept;                          /* everything that a state holds */
+    double connector_seconds, language_seconds; /* report: of the last pass, forward */
 };
 
 /* How a stage is set up. */

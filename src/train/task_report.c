@@ -1,5 +1,6 @@
 /* task_report.c - scans and their texts: features through the connector into the language model, which learns
  * the answer's tokens. */
+#include "base/clock.h"
 #include "base/file.h"
 #include "model/context.h"
 #include "tensor/loss.h"
@@ -152,10 +153,14 @@ static tomo_status run_networks(report_task *t, int64_t count, const int64_t *at
     pack(t, count);
     exec->tape = scale != 0 ? &t->base.tape : NULL;
     tomo_tensor *x = tomo_decoder_embed(t->model->decoder, exec, t->ids, t->starts[count]);
+    double begun = tomo_seconds();
     for (int64_t i = 0; i < count && x != NULL; i++) x = place_scan(t, x, i, &t->features[at[i]], &failure);
+    double placed = tomo_seconds();
     tomo_tensor *hidden = tomo_decoder_forward_packed(t->model->decoder, exec, x, t->starts, count);
     *sum =
         tomo_loss_cross_entropy(exec, hidden, tomo_decoder_head(t->model->decoder), t->labels, (float)scale);
+    t->base.connector_seconds = placed - begun;
+    t->base.language_seconds = tomo_seconds() - placed;
     if (scale != 0 && hidden != NULL) tomo_tape_backward(exec);
     tomo_tape_clear(&t->base.tape);
     exec->tape = NULL;

@@ -42,9 +42,61 @@ static tomo_status read_adapter(tomo_trainee *t, tomo_error *err) {
     return status;
 }
 
-tomo_status tomo_trainee_open(tomo_context *context, const char *folder, tomo_trainee *t, tomo_error *err) {
+/* Members of `from` replace those of `to`, section by section. */
+static void override(cJSON *to, const cJSON *from) {
+    for (const cJSON *section = from->child; section != NULL; section = section->next) {
+        cJSON *old = cJSON_GetObjectItemCaseSensitive(to, section->string);
+        for (const cJSON *item = section->child; item != NULL && cJSON_IsObject(old); item = item->next) {
+            cJSON_DeleteItemFromObjectCaseSensitive(old, item->string);
+            cJSON_AddItemToObject(old, item->string, cJSON_Duplicate(item, true));
+        }
+    }
+}
+
+/* The path of a section made absolute: it is read from another folder. */
+static tomo_status fix_path(cJSON *root, const char *folder, const char *section, const char *key,
+                            const char *standard, tomo_error *err) {
+    cJSON *object = cJSON_GetObjectItemCaseSensitive(root, section);
+    const cJSON *old = tomo_json_get(object, key);
+    const char *name = cJSON_IsString(old) ? old->valuestring : standard;
+    if (name == NULL || object == NULL) return TOMO_OK;
+    char *path = tomo_path_join(folder, name), *real = path == NULL ? NULL : realpath(path, NULL);
+    tomo_status status = real == NULL ? tomo_fail_errno(err, path == NULL ? name : path, "open") : TOMO_OK;
+    if (status == TOMO_OK) {
+        cJSON_DeleteItemFromObjectCaseSensitive(object, key);
+        cJSON_AddStringToObject(object, key, real);
+    }
+    free(real);
+    free(path);
+    return status;
+}
+
+/* START/config.json and START/connector.safetensors. */
+static tomo_status make_start(const char *folder, const cJSON *config, const char *start, tomo_error *err) {
+    char *path = tomo_path_join(folder, "config.json");
+    cJSON *root = NULL;
+    tomo_status status = path == NULL ? tomo_fail_memory(err, folder, 0) : tomo_json_open(path, &root, err);
+    if (status == TOMO_OK) status = fix_path(root, folder, "encoder", "path", "encoder", err);
+    if (status == TOMO_OK) status = fix_path(root, folder, "language", "path", "language", err);
+    if (status == TOMO_OK) status = fix_path(root, folder, "language", "adapter", NULL, err);
+    if (status == TOMO_OK) {
+        override(root, config);
+        tomo_folder_remove(start);
+        status = tomo_folder_link(folder, start, true, err);
+    }
+    if (status == TOMO_OK) status = tomo_json_write(root, start, "config.json", err);
+    cJSON_Delete(root);
+    free(path);
+    return status;
+}
+
+tomo_status tomo_trainee_open(tomo_context *context, const char *folder, const cJSON *config,
+                              const char *start, tomo_trainee *t, tomo_error *err) {
     *t = (tomo_trainee){0};
-    tomo_status status = tomo_model_open(context, folder, NULL, &t->model, err);
+    tomo_status status = config == NULL ? TOMO_OK : make_start(folder, config, start, err);
+    if (status == TOMO_OK) {
+        status = tomo_model_open(context, config == NULL ? folder : start, NULL, &t->model, err);
+    }
     if (status != TOMO_OK) return status;
     tomo_model *m = t->model;
     if (!m->reads_scans) {

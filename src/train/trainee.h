@@ -13,9 +13,11 @@ typedef struct tomo_trainee {
     bool has_adapter, own_language;
 } tomo_trainee;
 
-/* folder: a model directory. *trainee is freed by tomo_trainee_free, also after a failure. */
-tomo_status tomo_trainee_open(tomo_context *context, const char *folder, tomo_trainee *trainee,
-                              tomo_error *err);
+/* folder: a model directory. config (or NULL): sections whose members replace those of its config.json; the
+ * model directory with them is then made at `start`. *trainee is freed by tomo_trainee_free, also after a
+ * failure. */
+tomo_status tomo_trainee_open(tomo_context *context, const char *folder, const cJSON *config,
+                              const char *start, tomo_trainee *trainee, tomo_error *err);
 void tomo_trainee_free(tomo_trainee *trainee);
 
 /* Makes what the stage trains trainable; the seed is that of a fresh adapter. */

@@ -39,7 +39,8 @@ static void compare(gradient_case *c, const char *name, const float *got, int64_
 
 /* Forward with a tape, upstream gradient, backward, comparison. */
 static void run_tape(gradient_case *c) {
-    tomo_tape tape = {0};
+    tomo_tape tape;
+    if (!tomo_tape_init(&tape)) return;
     tomo_tensor features = test_tensor(c->inputs, "features"), upstream = test_tensor(c->inputs, "upstream");
     int64_t n = tomo_tensor_count(&features);
     features.grad = calloc((size_t)n, sizeof *features.grad);
@@ -59,6 +60,7 @@ static void run_tape(gradient_case *c) {
         const struct tomo_parameter *p = &c->parameters.list[i];
         compare(c, p->name, p->tensor.grad, tomo_tensor_count(&p->tensor));
     }
+    tomo_tape_release(&tape);
     free(features.grad);
     tomo_arena_reset(machine.exec.arena);
 }
