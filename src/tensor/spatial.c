@@ -41,6 +41,7 @@ tomo_tensor *tomo_op_patches(tomo_exec *exec, const tomo_tensor *images, int64_t
     if (out == NULL) return NULL;
     job.out = tomo_tensor_f32(out);
     tomo_rows_run(exec, images->shape[0] * count, width, patches_rows, &job);
+    out->grad = NULL; /* nobody wants the gradient of pixels */
     return out;
 }
 

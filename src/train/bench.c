@@ -109,7 +109,12 @@ static tomo_status open_bench(tomo_context *context, bench *b, tomo_error *err) 
     (void)snprintf(start, sizeof start, "%s/start", r->run);
     tomo_status status = tomo_trainee_open(context, r->model, r->config, start, &b->trainee, err);
     if (status == TOMO_OK) status = tomo_trainee_prepare(&b->trainee, b->stage, 1, err);
-    tomo_task_options o = {context, b->stage, &b->trainee, r->run, r->seed, b->stage->batch, false};
+    tomo_task_options o = {.context = context,
+                           .stage = b->stage,
+                           .trainee = &b->trainee,
+                           .run = r->run,
+                           .seed = r->seed,
+                           .slots = b->stage->batch};
     if (status == TOMO_OK) status = tomo_task_report(&o, &b->task, err);
     if (status == TOMO_OK) {
         status = tomo_optimizer_create(&b->stage->adam, &b->task->trained, &b->optimizer, err);

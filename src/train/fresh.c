@@ -8,10 +8,9 @@
 #include "train/trainee.h"
 #include "vision/vit.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define DEVIATION 0.02
 
 /* Collects what a network's loader asks for. */
 typedef struct maker {
@@ -41,8 +40,12 @@ static void add_tensor(void *user, const char *name, int rank, const int64_t *sh
     memcpy(copy, name, strlen(name) + 1);
     bool norm = strstr(name, "norm") != NULL && ends_with(name, "weight");
     bool zero = ends_with(name, "bias");
+    /* Tables of tokens and positions small; matrices so that a layer keeps the size of what it is given. */
+    bool table = rank == 1 || (rank == 2 && strstr(name, "embed") != NULL);
+    int64_t fan = rank > 1 && shape[0] > 0 ? count / shape[0] : 1;
+    double deviation = table ? 0.02 : 1 / sqrt((double)fan);
     for (int64_t i = 0; i < count; i++) {
-        data[i] = norm ? 1 : zero ? 0 : (float)(tomo_random_normal(&m->random) * DEVIATION);
+        data[i] = norm ? 1 : zero ? 0 : (float)(tomo_random_normal(&m->random) * deviation);
     }
     tomo_tensor t = tomo_tensor_over(data, TOMO_F32, rank, shape);
     (void)tomo_parameters_add(&m->list, copy, &t, &m->error);

@@ -287,7 +287,7 @@ static tomo_status read_stage(reader *r, const cJSON *section, const tomo_recipe
                       .nan_limit = 5,
                       .keep_best = true,
                       .embedding = 128,
-                      .slices = 1};
+                      .slices = 32};
     tomo_status status = copy_data(&s->data, data, r->err);
     if (status == TOMO_OK) status = tomo_json_only(section, r->at, known, r->err);
     if (status == TOMO_OK) status = read_names(r, section, s);

@@ -59,7 +59,7 @@ typedef struct tomo_stage {
     int64_t nan_limit;
     bool augment;
     bool keep_best;            /* go on with the best weights rather than the last */
-    int64_t embedding, slices; /* contrastive: width of the common space, pictures a scan */
+    int64_t embedding, slices; /* contrastive: width of the common space, most pictures of a scan */
 } tomo_stage;
 
 typedef struct tomo_recipe {

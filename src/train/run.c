@@ -88,6 +88,7 @@ static tomo_status open_task(training_run *r, const tomo_stage *stage, tomo_task
     tomo_task_options o = {.context = r->context,
                            .stage = stage,
                            .trainee = &r->trainee,
+                           .config = r->recipe.config,
                            .run = r->recipe.run,
                            .seed = r->recipe.seed + 7919u * (uint64_t)r->position.stage,
                            .slots = (per_step + r->parallel.ranks - 1) / r->parallel.ranks,

@@ -65,6 +65,7 @@ typedef struct tomo_task_options {
     tomo_context *context;
     const tomo_stage *stage;
     tomo_trainee *trainee; /* report */
+    const cJSON *config;   /* contrastive: the recipe's settings, or NULL */
     const char *run;       /* the run's folder */
     uint64_t seed;
     int64_t slots;

@@ -40,7 +40,7 @@ static tomo_status choose(const char *path, const cJSON *config, load_fn *load, 
 }
 
 /* Finds the family by the configuration file that is there and binds its weights. */
-static tomo_status load(tomo_encoder *e, const char *folder, tomo_error *err) {
+static tomo_status load(tomo_encoder *e, const char *folder, tomo_parameters *parameters, tomo_error *err) {
     char *open_clip = tomo_path_join(folder, "open_clip_config.json"),
          *hf = tomo_path_join(folder, "config.json");
     cJSON *config = NULL;
@@ -51,7 +51,8 @@ static tomo_status load(tomo_encoder *e, const char *folder, tomo_error *err) {
         const char *path = is_open_clip ? open_clip : hf;
         status = tomo_json_open(path, &config, err);
         if (status == TOMO_OK && !is_open_clip) status = choose(path, config, &family, err);
-        tomo_binder binder = {.checkpoint = e->checkpoint, .arena = e->arena, .prefix = ""};
+        tomo_binder binder = {
+            .checkpoint = e->checkpoint, .arena = e->arena, .prefix = "", .trainable = parameters};
         if (status == TOMO_OK) status = family(path, config, folder, &binder, &e->vit, err);
         e->bytes = binder.bytes;
         e->parameters = binder.parameters;
@@ -66,15 +67,15 @@ static tomo_status load(tomo_encoder *e, const char *folder, tomo_error *err) {
     return status;
 }
 
-tomo_status tomo_encoder_open_weights(const char *folder, const char *weights, tomo_encoder **encoder,
-                                      tomo_error *err) {
+static tomo_status open_encoder(const char *folder, const char *weights, tomo_parameters *parameters,
+                                tomo_encoder **encoder, tomo_error *err) {
     *encoder = NULL;
     tomo_encoder *e = calloc(1, sizeof *e);
     if (e == NULL) return tomo_fail_memory(err, folder, sizeof *e);
     e->arena = tomo_arena_create(0);
     tomo_status status = e->arena == NULL ? tomo_fail_memory(err, folder, 0) : TOMO_OK;
     if (status == TOMO_OK) status = tomo_checkpoint_open(weights, &e->checkpoint, err);
-    if (status == TOMO_OK) status = load(e, folder, err);
+    if (status == TOMO_OK) status = load(e, folder, parameters, err);
     if (status != TOMO_OK) {
         tomo_encoder_free(e);
         return status;
@@ -84,7 +85,17 @@ tomo_status tomo_encoder_open_weights(const char *folder, const char *weights, t
 }
 
 tomo_status tomo_encoder_open(const char *folder, tomo_encoder **encoder, tomo_error *err) {
-    return tomo_encoder_open_weights(folder, folder, encoder, err);
+    return open_encoder(folder, folder, NULL, encoder, err);
+}
+
+tomo_status tomo_encoder_open_weights(const char *folder, const char *weights, tomo_encoder **encoder,
+                                      tomo_error *err) {
+    return open_encoder(folder, weights, NULL, encoder, err);
+}
+
+tomo_status tomo_encoder_open_trainable(const char *folder, tomo_parameters *parameters,
+                                        tomo_encoder **encoder, tomo_error *err) {
+    return open_encoder(folder, folder, parameters, encoder, err);
 }
 
 tomo_status tomo_encoder_pack(tomo_encoder *e, tomo_pool *pool, const tomo_kernels *kernels,

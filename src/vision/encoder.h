@@ -18,6 +18,9 @@ tomo_status tomo_encoder_open_weights(const char *folder, const char *weights, t
  * has it. */
 tomo_status tomo_encoder_pack(tomo_encoder *encoder, tomo_pool *pool, const tomo_kernels *kernels,
                               tomo_precision precision, tomo_error *err);
+/* The same for training: weights are float copies with gradients, listed in `parameters`. */
+tomo_status tomo_encoder_open_trainable(const char *folder, tomo_parameters *parameters,
+                                        tomo_encoder **encoder, tomo_error *err);
 void tomo_encoder_free(tomo_encoder *encoder);
 
 /* The network, for sizes, pixel statistics and tomo_vit_forward. */

@@ -1,5 +1,7 @@
 #include "vision/vit.h"
 
+#include "tensor/tape.h"
+
 #include <assert.h>
 #include <math.h>
 #include <string.h>
@@ -25,6 +27,18 @@ static tomo_tensor *norm(const tomo_vit *v, tomo_exec *exec, const tomo_tensor *
     return tomo_op_layer_norm(exec, x, weight, bias, v->eps);
 }
 
+/* inputs: patches [S, P, C], class token [C], positions [1 + P, C]; every image adds to the last two. */
+static void class_token_backward(tomo_exec *exec, const tomo_node *node) {
+    int64_t S = node->output.shape[0], P = node->output.shape[1] - 1, C = node->output.shape[2];
+    float *patches = node->inputs[0].grad, *token = node->inputs[1].grad, *place = node->inputs[2].grad;
+    for (int64_t s = 0; s < S; s++) {
+        const float *dy = node->output.grad + s * (1 + P) * C;
+        if (token != NULL) exec->kernels->add(token, token, dy, C);
+        if (place != NULL) exec->kernels->add(place, place, dy, (1 + P) * C);
+        if (patches != NULL) exec->kernels->add(patches + s * P * C, patches + s * P * C, dy + C, P * C);
+    }
+}
+
 /* patches [S, P, C], positions [1 + P, C] -> [S, 1 + P, C]: the class token before the patches, positions
  * added. */
 static tomo_tensor *with_class_token(const tomo_vit *v, tomo_exec *exec, const tomo_tensor *patches,
@@ -39,6 +53,8 @@ static tomo_tensor *with_class_token(const tomo_vit *v, tomo_exec *exec, const t
         exec->kernels->add(out, tomo_tensor_f32(&v->class_token), place, C);
         exec->kernels->add(out + C, tomo_tensor_f32(patches) + s * P * C, place + C, P * C);
     }
+    const tomo_tensor *inputs[] = {patches, &v->class_token, positions};
+    tomo_tape_record(exec, class_token_backward, x, inputs, 3, NULL, 0);
     return x;
 }
 
@@ -129,13 +145,14 @@ static void show_pooled(const tomo_vit *v, tomo_exec *exec, const tomo_tensor *l
     tomo_exec_show(exec, embeds, "image_embeds");
 }
 
-bool tomo_vit_forward(const tomo_vit *v, tomo_exec *exec, const tomo_tensor *pixels, const int64_t *wanted,
-                      int count, tomo_tensor *const *states) {
-    assert(pixels->rank == 4 && pixels->shape[1] == 3);
+/* All layers; returns the last one's output, or NULL. */
+static tomo_tensor *run_layers(const tomo_vit *v, tomo_exec *exec, const tomo_tensor *pixels,
+                               const int64_t *wanted, int count, tomo_tensor *const *states) {
     tomo_arena_mark start = tomo_arena_get_mark(exec->arena);
     tomo_tensor *x = embed(v, exec, pixels);
     tomo_exec_show(exec, x, "embeddings");
     if (v->pre_norm_weight.data != NULL) x = norm(v, exec, x, &v->pre_norm_weight, &v->pre_norm_bias);
+    tomo_tape_begin_layers(exec);
     for (int64_t i = 0; x != NULL; i++) {
         x = tomo_exec_keep(exec, start, x);
         if (x == NULL) break;
@@ -144,6 +161,15 @@ bool tomo_vit_forward(const tomo_vit *v, tomo_exec *exec, const tomo_tensor *pix
         hand_out(x, i, wanted, count, states);
         x = run_layer(v, &v->layers[i], exec, x);
     }
+    tomo_tape_end_layers(exec);
+    return x;
+}
+
+bool tomo_vit_forward(const tomo_vit *v, tomo_exec *exec, const tomo_tensor *pixels, const int64_t *wanted,
+                      int count, tomo_tensor *const *states) {
+    assert(pixels->rank == 4 && pixels->shape[1] == 3 && exec->tape == NULL);
+    tomo_arena_mark start = tomo_arena_get_mark(exec->arena);
+    tomo_tensor *x = run_layers(v, exec, pixels, wanted, count, states);
     tomo_tensor *normed = norm(v, exec, x, &v->norm_weight, &v->norm_bias);
     if (normed != NULL) {
         hand_out(normed, v->depth, wanted, count, states);
@@ -151,4 +177,16 @@ bool tomo_vit_forward(const tomo_vit *v, tomo_exec *exec, const tomo_tensor *pix
     }
     tomo_arena_rewind(exec->arena, start);
     return exec->error.status == TOMO_OK;
+}
+
+tomo_tensor *tomo_vit_pool(const tomo_vit *v, tomo_exec *exec, const tomo_tensor *pixels) {
+    if (pixels == NULL || exec->error.status != TOMO_OK) return NULL;
+    tomo_tensor *x =
+        norm(v, exec, run_layers(v, exec, pixels, NULL, 0, NULL), &v->norm_weight, &v->norm_bias);
+    if (x == NULL) return NULL;
+    tomo_tensor row = tomo_tensor_narrow(x, 1, 0, 1); /* [S, 1, C] with strides -> [S, C] */
+    row.rank = 2;
+    row.shape[1] = row.shape[2];
+    row.stride[1] = 1;
+    return tomo_op_contiguous(exec, &row);
 }
