@@ -64,7 +64,7 @@ static tomo_status read_bits(const reader *r, const cJSON *object, const char *k
 static tomo_status read_data(const reader *r, const cJSON *section, tomo_recipe_data *d) {
     static const char *const known[] = {"path",        "train",       "validation", "kinds", "captions",
                                         "questions",   "limit",       "max_length", "cache", "cache_gb",
-                                        "instruction", "m3d_prompts", NULL};
+                                        "instruction", "m3d_prompts", "memory_gb",  NULL};
     static const char *const kinds[] = {"report", "open", "closed"};
     tomo_status status = tomo_json_only(section, r->at, known, r->err);
     const struct {
@@ -90,6 +90,9 @@ static tomo_status read_data(const reader *r, const cJSON *section, tomo_recipe_
     }
     if (status == TOMO_OK) {
         status = tomo_json_bool(section, "m3d_prompts", r->at, false, &d->m3d_prompts, r->err);
+    }
+    if (status == TOMO_OK) {
+        status = tomo_json_double(section, "memory_gb", r->at, false, 0, 1e6, &d->memory_gb, r->err);
     }
     if (status != TOMO_OK) return status;
     return read_bits(r, section, "kinds", kinds, 3, "a list of report, open, closed", &d->kinds);
@@ -348,7 +351,8 @@ tomo_status tomo_recipe_read(const char *path, tomo_recipe *recipe, tomo_error *
     *recipe = (tomo_recipe){0};
     recipe->path = strdup(path);
     char *folder = strdup(path);
-    tomo_recipe_data data = {.train = "train", .validation = "validation", .kinds = TOMO_SAMPLE_ALL};
+    tomo_recipe_data data = {
+        .train = "train", .validation = "validation", .kinds = TOMO_SAMPLE_ALL, .memory_gb = 1};
     tomo_status status = folder == NULL || recipe->path == NULL ? tomo_fail_memory(err, path, 0) : TOMO_OK;
     if (status == TOMO_OK) {
         char *slash = strrchr(folder, '/');

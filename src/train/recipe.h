@@ -33,9 +33,9 @@ typedef struct tomo_recipe_data {
     unsigned kinds;                 /* tomo_sample_kind */
     const char *captions, *questions, *instruction;
     int64_t limit, max_length;
-    char *cache; /* NULL: the run's own */
-    double cache_gb;
-    bool m3d_prompts; /* the instruction of each report is drawn from M3D's list */
+    char *cache;                /* NULL: the run's own */
+    double cache_gb, memory_gb; /* features on disk (0: no limit), and in memory */
+    bool m3d_prompts;           /* the instruction of each report is drawn from M3D's list */
 } tomo_recipe_data;
 
 typedef struct tomo_stage {

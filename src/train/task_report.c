@@ -24,8 +24,11 @@ typedef struct report_task {
     tomo_rendered *texts[TOMO_SPLITS]; /* [samples], or NULL: too many */
     tomo_rendered *slots;              /* [slots]: of this step, where texts are not kept */
     tomo_feature_cache *cache;
-    tomo_features *features;    /* [batch] */
-    bool *missing[TOMO_SPLITS]; /* [samples]: scans that could not be read, told once */
+    tomo_features *features;          /* [batch]: read for this pass */
+    const tomo_features **used;       /* [batch]: of this pass, out of `features` or of `held` */
+    tomo_features *held[TOMO_SPLITS]; /* [samples]: kept in memory while there is room for more */
+    double room;                      /* bytes left for them */
+    bool *missing[TOMO_SPLITS];       /* [samples]: scans that could not be read, told once */
     /* One pass, at its largest: */
     int64_t most_tokens, *starts, *places;
     int32_t *ids, *labels;
@@ -82,18 +85,15 @@ static tomo_status render_all(report_task *t, tomo_split split, tomo_error *err)
 
 /* ---------------------------------------------------------------------------- features */
 
-static tomo_status find_features(report_task *t, const tomo_pass *pass, int64_t i, bool *there,
-                                 tomo_error *err) {
+/* Reads the features of pick i of the pass into features[i]; false (and told once): the scan is gone. */
+static tomo_status read_features(report_task *t, const tomo_pass *pass, int64_t i,
+                                 const tomo_augmentation *augmentation, bool *there, tomo_error *err) {
     const tomo_pick *pick = &pass->picks[i];
     const tomo_sample *sample = tomo_dataset_at(t->data[pass->split], pick->index);
-    tomo_augmentation augmentation = {0};
     tomo_error failure = {0};
-    if (t->base.stage->augment && pass->split == TOMO_SPLIT_TRAIN) {
-        augmentation = tomo_augmentation_draw(t->base.seed, (uint64_t)pick->epoch, pick->index);
-    }
-    bool plain = tomo_augmentation_is_none(&augmentation);
-    tomo_status status = tomo_features_get(plain ? t->cache : NULL, t->model, &t->reader, sample->scan,
-                                           &t->volume, &augmentation, &t->features[i], &failure);
+    tomo_feature_cache *cache = tomo_augmentation_is_none(augmentation) ? t->cache : NULL;
+    tomo_status status = tomo_features_get(cache, t->model, &t->reader, sample->scan, &t->volume,
+                                           augmentation, &t->features[i], &failure);
     *there = status == TOMO_OK;
     if (status == TOMO_OK) return TOMO_OK;
     if (status == TOMO_E_MEMORY || status == TOMO_E_CANCELLED) {
@@ -104,6 +104,31 @@ static tomo_status find_features(report_task *t, const tomo_pass *pass, int64_t 
         tomo_log(&t->base.context->hooks, TOMO_LOG_WARNING, "left out: %s", failure.message);
     }
     t->missing[pass->split][pick->index] = true;
+    return TOMO_OK;
+}
+
+/* used[i] = the features of pick i of the pass, or NULL. */
+static tomo_status find_features(report_task *t, const tomo_pass *pass, int64_t i, tomo_error *err) {
+    const tomo_pick *pick = &pass->picks[i];
+    tomo_augmentation augmentation = {0};
+    if (t->base.stage->augment && pass->split == TOMO_SPLIT_TRAIN) {
+        augmentation = tomo_augmentation_draw(t->base.seed, (uint64_t)pick->epoch, pick->index);
+    }
+    bool plain = tomo_augmentation_is_none(&augmentation), there;
+    tomo_features *held = &t->held[pass->split][pick->index];
+    t->used[i] = plain && held->values != NULL ? held : NULL;
+    if (t->used[i] != NULL) return TOMO_OK;
+    tomo_status status = read_features(t, pass, i, &augmentation, &there, err);
+    if (status != TOMO_OK || !there) return status;
+    tomo_features *f = &t->features[i];
+    t->used[i] = f;
+    double bytes = (double)(f->layers * f->kept_count * f->grid[0] * f->grid[1] * f->width) * sizeof(float);
+    if (plain && bytes <= t->room) {
+        t->room -= bytes;
+        *held = *f;
+        *f = (tomo_features){0};
+        t->used[i] = held;
+    }
     return TOMO_OK;
 }
 
@@ -144,7 +169,7 @@ static tomo_tensor *place_scan(report_task *t, tomo_tensor *x, int64_t i, const 
     return tomo_op_replace_rows(exec, x, tokens, t->places);
 }
 
-/* Samples 0 .. count - 1 of t->chosen with features[at[i]]. */
+/* Samples 0 .. count - 1 of t->chosen with used[at[i]]. */
 static tomo_status run_networks(report_task *t, int64_t count, const int64_t *at, double scale, double *sum,
                                 tomo_error *err) {
     tomo_exec *exec = &t->base.exec;
@@ -154,7 +179,7 @@ static tomo_status run_networks(report_task *t, int64_t count, const int64_t *at
     exec->tape = scale != 0 ? &t->base.tape : NULL;
     tomo_tensor *x = tomo_decoder_embed(t->model->decoder, exec, t->ids, t->starts[count]);
     double begun = tomo_seconds();
-    for (int64_t i = 0; i < count && x != NULL; i++) x = place_scan(t, x, i, &t->features[at[i]], &failure);
+    for (int64_t i = 0; i < count && x != NULL; i++) x = place_scan(t, x, i, t->used[at[i]], &failure);
     double placed = tomo_seconds();
     tomo_tensor *hidden = tomo_decoder_forward_packed(t->model->decoder, exec, x, t->starts, count);
     *sum =
@@ -177,12 +202,11 @@ static tomo_status report_pass(tomo_task *task, const tomo_pass *pass, tomo_pass
     int64_t count = 0, *at = t->places + t->most_tokens * t->base.stage->batch; /* behind the places */
     *passed = (tomo_passed){0};
     for (int64_t i = 0; i < pass->count; i++) {
-        bool there;
         const tomo_rendered *r = t->texts[pass->split] == NULL ? &t->slots[pass->slot + i]
                                                                : &t->texts[pass->split][pass->picks[i].index];
-        tomo_status status = find_features(t, pass, i, &there, err);
+        tomo_status status = find_features(t, pass, i, err);
         if (status != TOMO_OK) return status;
-        if (!there || r->labelled == 0) continue;
+        if (t->used[i] == NULL || r->labelled == 0) continue;
         at[count] = i;
         t->chosen[count++] = r;
         passed->learned += (int64_t)r->labelled;
@@ -205,7 +229,6 @@ static tomo_status report_reserve(tomo_task *task, tomo_error *err) {
     f.values = calloc(values, sizeof *f.values);
     r.ids = calloc(r.count + (size_t)T, sizeof *r.ids);
     r.labels = calloc(r.count + (size_t)T, sizeof *r.labels);
-    tomo_features *kept = t->features;
     int64_t *at = calloc((size_t)batch, sizeof *at);
     tomo_status status = TOMO_OK;
     if (f.kept == NULL || f.values == NULL || r.ids == NULL || r.labels == NULL || at == NULL) {
@@ -217,10 +240,9 @@ static tomo_status report_reserve(tomo_task *task, tomo_error *err) {
             r.ids[k] = (int64_t)k < T ? t->model->image_id : 0;
             r.labels[k] = (int64_t)k < T ? TOMO_LABEL_NONE : 0;
         }
-        t->features = &f;
+        t->used[0] = &f;
         for (int64_t i = 0; i < batch; i++) t->chosen[i] = &r;
         if ((int64_t)r.count >= T) status = run_networks(t, batch, at, 1, &sum, err);
-        t->features = kept;
     }
     tomo_features_free(&f);
     free(r.ids);
@@ -237,6 +259,9 @@ static void report_free(tomo_task *task) {
         for (size_t i = 0; t->texts[s] != NULL && i < task->samples[s]; i++)
             tomo_rendered_free(&t->texts[s][i]);
         free(t->texts[s]);
+        for (size_t i = 0; t->held[s] != NULL && i < task->samples[s]; i++)
+            tomo_features_free(&t->held[s][i]);
+        free(t->held[s]);
         free(t->missing[s]);
         tomo_dataset_free(t->data[s]);
     }
@@ -245,6 +270,7 @@ static void report_free(tomo_task *task) {
         tomo_features_free(&t->features[i]);
     free(t->slots);
     free(t->features);
+    free(t->used);
     tomo_feature_cache_free(t->cache);
     tomo_exec_release(&t->reader);
     free(t->starts);
@@ -320,7 +346,8 @@ static tomo_status open_split(report_task *t, const tomo_task_options *o, tomo_s
         return tomo_fail(err, TOMO_E_FORMAT, "%s: no sample of the split \"%s\"", d->path, name);
     }
     t->missing[split] = calloc(t->base.samples[split] + 1, sizeof *t->missing[split]);
-    if (t->missing[split] == NULL) return tomo_fail_memory(err, d->path, 0);
+    t->held[split] = calloc(t->base.samples[split] + 1, sizeof *t->held[split]);
+    if (t->missing[split] == NULL || t->held[split] == NULL) return tomo_fail_memory(err, d->path, 0);
     return render_all(t, split, err);
 }
 
@@ -330,13 +357,15 @@ static tomo_status make_room(report_task *t, tomo_error *err) {
         calloc((size_t)(t->base.slots > t->base.stage->batch ? t->base.slots : t->base.stage->batch) + 1,
                sizeof *t->slots);
     t->features = calloc(batch, sizeof *t->features);
+    t->used = calloc(batch, sizeof *t->used);
+    t->room = t->base.stage->data.memory_gb * 1e9;
     t->starts = calloc(batch + 1, sizeof *t->starts);
     t->places = calloc(tokens + batch + 1, sizeof *t->places);
     t->ids = calloc(tokens + 1, sizeof *t->ids);
     t->labels = calloc(tokens + 1, sizeof *t->labels);
     t->chosen = calloc(batch, sizeof *t->chosen);
-    bool good = t->slots != NULL && t->features != NULL && t->starts != NULL && t->places != NULL &&
-                t->ids != NULL && t->labels != NULL && t->chosen != NULL;
+    bool good = t->slots != NULL && t->features != NULL && t->used != NULL && t->starts != NULL &&
+                t->places != NULL && t->ids != NULL && t->labels != NULL && t->chosen != NULL;
     return good ? TOMO_OK : tomo_fail_memory(err, "training", tokens * 16);
 }
 

@@ -189,7 +189,7 @@ class Checks:
 
     def check_missing_scan(self):
         """A scan that goes away during a run costs its sample alone."""
-        recipe = self.recipe("missing", {"steps": 100, "checkpoint_every": 1000})
+        recipe = self.recipe("missing", {"steps": 100, "checkpoint_every": 1000, "data": {"memory_gb": 0}})
         scan, away = self.folder / "scan3.npy", self.folder / "away.npy"
         p = subprocess.Popen([self.tomo, "train", recipe, "--every", "1"], stderr=subprocess.PIPE, text=True)
         said = [p.stderr.readline() for _ in range(3)]
