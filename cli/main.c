@@ -11,8 +11,9 @@
 #include <string.h>
 
 static const command *const commands[] = {
-    &command_report,   &command_ask,      &command_inspect, &command_convert, &command_trace, &command_embed,
-    &command_tokenize, &command_generate, &command_train,   &command_score,   &command_model, &command_bench,
+    &command_report, &command_ask,      &command_inspect,  &command_convert, &command_trace,
+    &command_embed,  &command_tokenize, &command_generate, &command_train,   &command_eval,
+    &command_score,  &command_model,    &command_bench,
 };
 
 static int unknown(const char *name) {

@@ -380,6 +380,40 @@ typedef struct tomo_score_options {
 TOMO_API tomo_status tomo_score_file(tomo_context *context, tomo_score_kind kind, const char *path,
                                      const tomo_score_options *options, char **json, tomo_error *err);
 
+typedef enum tomo_eval_kind {
+    TOMO_EVAL_CAPTION,
+    TOMO_EVAL_VQA_OPEN,
+    TOMO_EVAL_VQA_CLOSED /* generated answers, and the choices ranked by their likelihood beside */
+} tomo_eval_kind;
+
+/* What a figure means depends on it (docs/evaluation.md). */
+typedef enum tomo_eval_protocol {
+    TOMO_PROTOCOL_TOMO,    /* the model's one instruction, the whole list */
+    TOMO_PROTOCOL_M3D,     /* an instruction drawn for each report, the whole list */
+    TOMO_PROTOCOL_MED3DVLM /* the same, the first 1000 reports */
+} tomo_eval_protocol;
+
+/* Zero or NULL in any field means the default. */
+typedef struct tomo_eval_options {
+    tomo_eval_protocol protocol;
+    const char *split;                     /* default "test" */
+    const char *captions, *questions;      /* other files of an M3D tree than the usual ones */
+    int64_t limit;                         /* the first so many samples */
+    int64_t shard, shard_count;            /* the shard-th of so many parts, from 1 */
+    const tomo_generate_options *generate; /* its text callback is not used */
+    bool force_windows;
+    const char *wordnet; /* as in tomo_score_options, like draws */
+    int64_t draws;
+    uint64_t seed; /* of the drawn instructions */
+} tomo_eval_options;
+
+/* Runs the model over a data set (docs/evaluation.md) and writes into `folder`, which is made where it is
+ * missing: the predictions as they are made (a run that was killed goes on from there), and in the end the
+ * benchmark's CSV file, a summary, and a page. json: the summary, freed by tomo_free. */
+TOMO_API tomo_status tomo_eval_run(tomo_model *model, tomo_eval_kind kind, const char *data,
+                                   const char *folder, const tomo_eval_options *options, char **json,
+                                   tomo_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -12,6 +12,9 @@ const char *const tomo_results_kinds[3] = {"caption", "vqa-open", "vqa-closed"};
 const char *const tomo_question_types[TOMO_QUESTION_TYPES + 1] = {"none",  "Plane",       "Phase",
                                                                   "Organ", "Abnormality", "Location"};
 
+const char *const tomo_rank_columns[TOMO_RANKINGS] = {"Ranked By Text", "Ranked By Letter",
+                                                      "Ranked By Token"};
+
 /* Rows between two calls of the progress hook. */
 #define ROWS_A_STEP 1024
 
@@ -20,6 +23,10 @@ const char *const tomo_question_types[TOMO_QUESTION_TYPES + 1] = {"none",  "Plan
 static tomo_status find_columns(tomo_results *r, bool vqa, tomo_error *err) {
     r->choice = r->type = TOMO_CSV_NONE;
     if (vqa) r->choice = tomo_csv_find(r->csv, "Answer Choice");
+    for (int i = 0; i < TOMO_RANKINGS; i++) {
+        r->ranked[i] =
+            r->choice == TOMO_CSV_NONE ? TOMO_CSV_NONE : tomo_csv_find(r->csv, tomo_rank_columns[i]);
+    }
     r->kind = !vqa                         ? TOMO_RESULTS_CAPTION
               : r->choice != TOMO_CSV_NONE ? TOMO_RESULTS_CLOSED
                                            : TOMO_RESULTS_OPEN;
@@ -37,10 +44,14 @@ enum { BLEU, ROUGE, ROUGE_PRECISION, ROUGE_RECALL, OTHERS };
 
 static void name_metrics(tomo_results *r, const tomo_results_tools *tools) {
     static const char *const closed[] = {"accuracy", "strict"};
+    static const char *const ranked[TOMO_RANKINGS] = {"ranked_text", "ranked_letter", "ranked_token"};
     static const char *const open[OTHERS] = {"bleu", "rouge1", "rouge1_precision", "rouge1_recall"};
     bool is_closed = r->kind == TOMO_RESULTS_CLOSED;
     r->metrics = is_closed ? 2 : OTHERS;
     for (size_t m = 0; m < r->metrics; m++) r->names[m] = is_closed ? closed[m] : open[m];
+    for (int i = 0; i < TOMO_RANKINGS; i++) {
+        if (r->ranked[i] != TOMO_CSV_NONE) r->names[r->metrics++] = ranked[i];
+    }
     if (is_closed) return;
     if (tools->wordnet != NULL) r->names[r->metrics++] = "meteor";
     if (tools->bertscore != NULL) r->names[r->metrics++] = "bert_f1";
@@ -122,6 +133,13 @@ static bool score_row(const work *w, scorer *s, size_t row) {
         tomo_csv_field choice = tomo_csv_at(r->csv, row, r->choice);
         values[0] = tomo_closed_is_right(choice, answer);
         values[1] = tomo_closed_is_strictly_right(choice, answer);
+        size_t m = 2;
+        for (int i = 0; i < TOMO_RANKINGS; i++) {
+            if (r->ranked[i] == TOMO_CSV_NONE) continue;
+            tomo_csv_field first = tomo_csv_at(r->csv, row, r->ranked[i]);
+            values[m++] = first.size > 0 && first.size == choice.size &&
+                          memcmp(first.text, choice.text, first.size) == 0;
+        }
         return true;
     }
     if (!tomo_points_decode(s->arena, truth.text, truth.size, &reference)) return false;

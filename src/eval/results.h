@@ -22,10 +22,17 @@ enum { TOMO_QUESTION_TYPES = 5, TOMO_METRICS_MOST = 8 };
 /* "none", "Plane", "Phase", ... */
 extern const char *const tomo_question_types[TOMO_QUESTION_TYPES + 1];
 
+/* How the likelihoods of the choices of a closed question are compared: the sum over the tokens of "X. text",
+ * the letter alone, the mean over the tokens. */
+enum { TOMO_RANK_TEXT, TOMO_RANK_LETTER, TOMO_RANK_TOKEN, TOMO_RANKINGS };
+/* The columns that tell the letter that came first. */
+extern const char *const tomo_rank_columns[TOMO_RANKINGS];
+
 typedef struct tomo_results {
     tomo_results_kind kind;
     tomo_csv *csv;
     size_t question, prediction, reference, choice, type; /* columns; TOMO_CSV_NONE where the kind has none */
+    size_t ranked[TOMO_RANKINGS];
     size_t rows, metrics;
     const char *names[TOMO_METRICS_MOST]; /* [metrics]: "bleu", "rouge1", "accuracy", ... */
     double *values;                       /* [rows][metrics] */
@@ -49,8 +56,10 @@ tomo_status tomo_results_open(tomo_csv *csv, bool vqa, const tomo_results_tools 
 void tomo_results_free(tomo_results *results);
 
 /* The rows as CSV: the file's columns but scores that it has already, then the scores as the benchmark's
- * scripts write them: bleu, rouge1, meteor, bert_f1 (those that there are), or Correct. */
-tomo_status tomo_results_write(const tomo_results *results, const char *path, tomo_error *err);
+ * scripts write them: bleu, rouge1, meteor, bert_f1 (those that there are), or Correct. with_rankings: with
+ * the columns of the likeliest choices, where there are. */
+tomo_status tomo_results_write(const tomo_results *results, const char *path, bool with_rankings,
+                               tomo_error *err);
 
 /* ROUGE-1's precision and recall stand in `names` too, but in no column of the benchmark's; nor does
  * "strict". */

@@ -265,7 +265,7 @@ static tomo_status score_csv(scoring *s, tomo_csv *csv, cJSON *object, tomo_erro
         status = tomo_unseen_rows(s->results, o->train, &s->unseen, err);
     }
     if (status == TOMO_OK) status = tell(s, object, err);
-    if (status == TOMO_OK && o->rows != NULL) status = tomo_results_write(s->results, o->rows, err);
+    if (status == TOMO_OK && o->rows != NULL) status = tomo_results_write(s->results, o->rows, true, err);
     return status;
 }
 
@@ -281,7 +281,8 @@ static tomo_status check_options(const tomo_score_options *o, tomo_score_kind ki
 }
 
 tomo_status tomo_score_csv(tomo_context *context, tomo_score_kind kind, tomo_csv *csv,
-                           const tomo_score_options *options, cJSON *object, tomo_error *err) {
+                           const tomo_score_options *options, cJSON *object, tomo_results **results,
+                           tomo_error *err) {
     const tomo_score_options none = {0}, *o = options == NULL ? &none : options;
     scoring s = {.context = context,
                  .options = o,
@@ -292,6 +293,10 @@ tomo_status tomo_score_csv(tomo_context *context, tomo_score_kind kind, tomo_csv
         status = score_csv(&s, csv, object, err);
     } else {
         tomo_csv_free(csv);
+    }
+    if (results != NULL) {
+        *results = status == TOMO_OK ? s.results : NULL;
+        if (status == TOMO_OK) s.results = NULL;
     }
     tomo_results_free(s.results);
     tomo_results_free(s.other);
@@ -307,7 +312,7 @@ tomo_status tomo_score_file(tomo_context *context, tomo_score_kind kind, const c
     cJSON *object = cJSON_CreateObject();
     *json = NULL;
     tomo_status status = object == NULL ? tomo_fail_memory(err, "JSON", 0) : read_files(path, o, &csv, err);
-    if (status == TOMO_OK) status = tomo_score_csv(context, kind, csv, o, object, err);
+    if (status == TOMO_OK) status = tomo_score_csv(context, kind, csv, o, object, NULL, err);
     if (status == TOMO_OK) return tomo_json_hand_out(object, json, err);
     cJSON_Delete(object);
     return status;

@@ -3,6 +3,7 @@
 #include "base/file.h"
 
 #include <png.h>
+#include <stdlib.h>
 #include <string.h>
 
 tomo_channel tomo_picture_channel(const tomo_volume *v, const tomo_picture_options *picture) {
@@ -13,20 +14,39 @@ tomo_channel tomo_picture_channel(const tomo_volume *v, const tomo_picture_optio
     return (tomo_channel){v->minimum, range > 1e-8F ? range : 1e-8F, true};
 }
 
+static png_image describe_image(int64_t height, int64_t width, int components) {
+    return (png_image){.version = PNG_IMAGE_VERSION,
+                       .width = (png_uint_32)width,
+                       .height = (png_uint_32)height,
+                       .format = components == 1 ? PNG_FORMAT_GRAY : PNG_FORMAT_RGB};
+}
+
 tomo_status tomo_png_write(const char *path, const uint8_t *pixels, int64_t height, int64_t width,
                            int components, tomo_error *err) {
     tomo_writer *writer = NULL;
     tomo_status status = tomo_writer_open(path, &writer, err);
     if (status != TOMO_OK) return status;
-    png_image image = {.version = PNG_IMAGE_VERSION,
-                       .width = (png_uint_32)width,
-                       .height = (png_uint_32)height,
-                       .format = components == 1 ? PNG_FORMAT_GRAY : PNG_FORMAT_RGB};
+    png_image image = describe_image(height, width, components);
     if (!png_image_write_to_stdio(&image, tomo_writer_stream(writer), 0, pixels, 0, NULL)) {
         tomo_writer_abort(writer);
         return tomo_fail(err, TOMO_E_IO, "%s: the PNG cannot be written: %s", path, image.message);
     }
     return tomo_writer_commit(writer, err);
+}
+
+tomo_status tomo_png_encode(const uint8_t *pixels, int64_t height, int64_t width, int components,
+                            unsigned char **bytes, size_t *size, tomo_error *err) {
+    png_image image = describe_image(height, width, components);
+    png_alloc_size_t room = PNG_IMAGE_PNG_SIZE_MAX(image);
+    *bytes = malloc(room);
+    if (*bytes == NULL) return tomo_fail_memory(err, "a PNG", room);
+    if (!png_image_write_to_memory(&image, *bytes, &room, 0, pixels, 0, NULL)) {
+        free(*bytes);
+        *bytes = NULL;
+        return tomo_fail(err, TOMO_E_INTERNAL, "the PNG cannot be made: %s", image.message);
+    }
+    *size = room;
+    return TOMO_OK;
 }
 
 void tomo_canvas_dot(tomo_canvas *canvas, int64_t x, int64_t y, tomo_colour colour) {

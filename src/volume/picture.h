@@ -16,6 +16,10 @@ static inline uint8_t tomo_picture_level(float value) {
 tomo_status tomo_png_write(const char *path, const uint8_t *pixels, int64_t height, int64_t width,
                            int components, tomo_error *err);
 
+/* The same in memory; *bytes is freed by free. */
+tomo_status tomo_png_encode(const uint8_t *pixels, int64_t height, int64_t width, int components,
+                            unsigned char **bytes, size_t *size, tomo_error *err);
+
 /* A colour picture [height][width][3]; drawing outside of it does nothing. */
 typedef struct tomo_canvas {
     uint8_t *pixels;

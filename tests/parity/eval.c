@@ -425,7 +425,7 @@ static void run_mini(parity *p, const char *name, const char *path) {
         write_table(csv, TOMO_CSV_NONE, &whole);
         write_table(csv, tomo_csv_find(csv, "bert_f1"), &want);
         status = tomo_score_csv(shared.context, caption ? TOMO_SCORE_CAPTION : TOMO_SCORE_VQA, scored, &o,
-                                got, &error);
+                                got, NULL, &error);
     }
     if (status != TOMO_OK) {
         parity_fail(p, label, "%s", error.message);
