@@ -5,11 +5,13 @@
 #include "eval/score.h"
 #include "train/render.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* Med3DVLM's script for captions takes the first so many of the test list. */
 #define MED3DVLM_CAPTIONS 1000
@@ -375,15 +377,34 @@ static tomo_status prepare(tomo_evaluation *e, tomo_error *err) {
                                   : tomo_fail_memory(err, "predictions", e->count * sizeof *e->predictions);
 }
 
+/* Half-written files of a process that was killed. The journal's lock keeps off others of this name. */
+static void remove_leftovers(const tomo_evaluation *e) {
+    DIR *stream = opendir(e->folder);
+    size_t length = strlen(e->name);
+    if (stream == NULL) return;
+    for (const struct dirent *entry; (entry = readdir(stream)) != NULL;) {
+        const char *name = entry->d_name, *dot = strrchr(name, '.');
+        bool ours = strncmp(name, e->name, length) == 0 && name[length] == '.';
+        char *path =
+            ours && dot != NULL && strcmp(dot, ".part") == 0 ? tomo_path_join(e->folder, name) : NULL;
+        if (path != NULL) (void)unlink(path);
+        free(path);
+    }
+    (void)closedir(stream);
+}
+
 static tomo_status run(tomo_evaluation *e, char **json, tomo_error *err) {
     tomo_journal *journal = NULL;
     tomo_status status = prepare(e, err);
     char *path = status == TOMO_OK ? tomo_evaluation_path(e, ".journal.jsonl") : NULL;
     if (status == TOMO_OK && path == NULL) status = tomo_fail_memory(err, e->folder, 0);
     if (status == TOMO_OK) status = tomo_journal_open(path, e->run, tomo_prediction_read, e, &journal, err);
-    if (status == TOMO_OK) status = tomo_evaluation_predict(e, journal, err);
-    tomo_journal_close(journal);
+    if (status == TOMO_OK) {
+        remove_leftovers(e);
+        status = tomo_evaluation_predict(e, journal, err);
+    }
     if (status == TOMO_OK) status = write_results(e, json, err);
+    tomo_journal_close(journal);
     free(path);
     return status;
 }

@@ -97,7 +97,7 @@ static void add_scores(tomo_buffer *page, const char *title, const cJSON *part) 
         add_estimates(page, "macro mean", rows, tomo_json_get(part, "macro"));
         add_estimates(page, "micro mean", rows, tomo_json_get(part, "micro"));
     }
-    (void)tomo_buffer_add_text(page, "</table></div><p class=\"k\">Small: 95 % bootstrap intervals.</p>\n");
+    (void)tomo_buffer_add_text(page, "</table></div><p class=\"k\">Grey: 95 % bootstrap intervals.</p>\n");
 }
 
 static double number(const cJSON *object, const char *key) {

@@ -47,14 +47,19 @@ static tomo_status append_line(tomo_journal *j, const char *text, tomo_error *er
 
 /* ------------------------------------------------------------------------------ what is there */
 
+static tomo_status refuse_run(const tomo_journal *j, tomo_error *err) {
+    return tomo_fail(
+        err, TOMO_E_FORMAT,
+        "%s: of another run (model, data or settings differ); another folder is wanted, or the file "
+        "removed",
+        j->path);
+}
+
 static tomo_status read_line(tomo_journal *j, const char *text, size_t size, size_t number, const char *run,
                              tomo_journal_fn seen, void *user, tomo_error *err) {
     if (number == 1) {
         if (strlen(run) == size && memcmp(run, text, size) == 0) return TOMO_OK;
-        return tomo_fail(err, TOMO_E_FORMAT,
-                         "%s: of another run (model, data or settings differ); another folder is wanted, or "
-                         "the file removed",
-                         j->path);
+        return refuse_run(j, err);
     }
     cJSON *line = cJSON_ParseWithLength(text, size);
     tomo_status status = line != NULL
@@ -76,6 +81,11 @@ static tomo_status read_lines(tomo_journal *j, const char *run, tomo_journal_fn 
         if (end == NULL) break;
         status = read_line(j, begin, (size_t)(end - begin), ++number, run, seen, user, err);
         *whole = (size_t)(end - bytes) + 1;
+    }
+    /* A torn first line is the beginning of ours, or the file is none of ours. */
+    if (status == TOMO_OK && *whole == 0 && size > 0 &&
+        (size > strlen(run) || memcmp(bytes, run, size) != 0)) {
+        status = refuse_run(j, err);
     }
     free(bytes);
     return status;
