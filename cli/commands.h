@@ -13,6 +13,7 @@ extern const command command_embed;
 extern const command command_tokenize;
 extern const command command_generate;
 extern const command command_model; /* hands on to "model new" and "model info" */
+extern const command command_data;
 extern const command command_eval;
 extern const command command_score;
 extern const command command_bench;

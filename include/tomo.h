@@ -414,6 +414,19 @@ TOMO_API tomo_status tomo_eval_run(tomo_model *model, tomo_eval_kind kind, const
                                    const char *folder, const tomo_eval_options *options, char **json,
                                    tomo_error *err);
 
+/* ------------------------------------------------------------------ data sets */
+
+/* Zero or NULL in any field means the default. */
+typedef struct tomo_data_options {
+    const char *captions, *questions; /* as in tomo_eval_options */
+} tomo_data_options;
+
+/* What a data set holds (docs/evaluation.md): counts, what is wrong where (every scan is opened once), ranges
+ * of values, and what its splits share. JSON, freed by tomo_free; a data set with broken samples is no
+ * failure. */
+TOMO_API tomo_status tomo_data_check(tomo_context *context, const char *path,
+                                     const tomo_data_options *options, char **json, tomo_error *err);
+
 #ifdef __cplusplus
 }
 #endif

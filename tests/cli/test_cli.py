@@ -24,7 +24,8 @@ import time
 import unittest
 import unittest.mock
 
-COMMANDS = ("report", "ask", "inspect", "convert", "trace", "embed", "tokenize", "generate", "eval", "score", "model", "bench")
+COMMANDS = ("report", "ask", "inspect", "convert", "trace", "embed", "tokenize", "generate", "data", "eval", "score", "model",
+            "bench")
 NOTICE = "For research, not for diagnosis."
 SECONDS = 300
 
@@ -71,14 +72,14 @@ class CommandTest(unittest.TestCase):
 
 class Options(CommandTest):
     def test_help_of_every_command(self):
-        for command in COMMANDS + ("model new", "model info"):
+        for command in COMMANDS + ("model new", "model info", "data check"):
             with self.subTest(command):
                 text = self.run_well(*command.split(), "--help").decode()
                 self.assertTrue(text.startswith(f"tomo {command}: "), text)
                 for part in (f"\nusage: tomo {command}", "\nExample\n  tomo ", f"\n{NOTICE}\n"):
                     self.assertIn(part, text)
                 self.assertLessEqual(max(map(len, text.splitlines())), 120)
-                if command != "model":
+                if command not in ("model", "data"):
                     self.assertIn("--json", text)
 
     def test_help_lists_every_command(self):

@@ -257,6 +257,79 @@ class Evaluations(Case):
         self.refused(2, ["vqa-open"], "eval", "vqa", "--data", "x", "-o", "y", "--model", MODEL)
 
 
+class Data(Case):
+    def make_reports(self, rng):
+        """reports, some of which are copies or near copies of others"""
+        words = [w for w in "the a liver spleen kidney left right normal enlarged small cyst stone in of with no seen".split()]
+        reports = []
+        for _ in range(150):
+            if reports and rng.random() < 0.5:
+                text = rng.choice(reports).split()
+                for _ in range(rng.randrange(4)):
+                    text[rng.randrange(len(text))] = rng.choice(words)
+                text = " ".join(text)
+                if rng.random() < 0.3:
+                    text = text.upper().replace(" ", "  ")
+            else:
+                text = " ".join(rng.choice(words) for _ in range(rng.randrange(3, 60)))
+            reports.append(text)
+        return reports
+
+    def test_shared_texts_are_all_found(self):
+        rng = random.Random(3)
+        scan = next(iter(sorted((REFERENCE / "metrics" / "tree").rglob("*.npy"))))
+        rows = [(text, rng.choice(["train", "val", "test"])) for text in self.make_reports(rng)]
+        path = self.folder / "list.csv"
+        with open(path, "w", newline="") as f:
+            w = csv.writer(f)
+            w.writerow(["scan", "report", "split"])
+            w.writerows([scan, text, split] for text, split in rows)
+        got = json.loads(self.run_well("data", "check", path, "--json"))
+        names = {"val": "validation"}
+        texts = [(" ".join(t.lower().split()), names.get(s, s)) for t, s in rows]
+
+        def grams(text):
+            words = text.split()
+            return {tuple(words[i:i + 5]) for i in range(len(words) - 4)} if len(words) >= 5 else {text}
+        sets = {t: grams(t) for t, _ in texts}
+        holders = {}
+        for t, s in texts:
+            holders.setdefault(t, set()).add(s)
+        same, near = {}, {}
+        for t, s in texts:
+            others = set()
+            for u, splits in holders.items():
+                if u != t and len(sets[t] & sets[u]) >= 0.8 * len(sets[t] | sets[u]):
+                    others |= splits
+            for b in holders[t] - {s}:
+                same[s, b] = same.get((s, b), 0) + 1
+            for b in others - holders[t] - {s}:
+                near[s, b] = near.get((s, b), 0) + 1
+        self.assertTrue(same and near)
+        for key, want in (("identical_texts", same), ("near_texts", near)):
+            self.assertEqual({(p["split"], p["also_in"]): p["count"] for p in got[key]["pairs"]}, want)
+        self.assertEqual(got["different_reports"], len(holders))
+        volumes = {(p["split"], p["also_in"]): p["count"] for p in got["identical_volumes"]["pairs"]}
+        self.assertEqual(volumes[("test", "train")], 1)
+
+    def test_what_is_broken_is_told(self):
+        self.write("broken.nii.gz", "no scan")
+        scan = next(iter(sorted((REFERENCE / "metrics" / "tree").rglob("*.npy"))))
+        shutil.copy(scan, self.folder / "copy.npy")
+        path = self.write("list.csv", f"scan,report,split\n{scan},Fine.,train\ncopy.npy,Other.,test\n"
+                                      "broken.nii.gz,Fine.,train\nnone.npy,Fine.,train\ncopy.npy,,train\n")
+        done = tomo("data", "check", path, "--json")
+        self.assertEqual(done.returncode, 3)
+        got = json.loads(done.stdout)
+        self.assertEqual(sorted(p["row"] for p in got["problems"]), [4, 5, 6])
+        self.assertEqual(got["copies_of_volumes"], 1)
+        self.assertIn({"split": "test", "also_in": "train", "count": 1}, got["identical_volumes"]["pairs"])
+        table = tomo("data", "check", path)
+        self.assertEqual(table.returncode, 3)
+        self.assertIn(b"row 4: broken.nii.gz: ", table.stdout)
+        self.refused(3, ["no data set"], "data", "check", REFERENCE / "metrics" / "prep")
+
+
 def find_model():
     """a reference model that takes volumes of arbitrary intensities"""
     for config in sorted((REFERENCE / "pipeline").glob("*/model/config.json")):
