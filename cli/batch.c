@@ -148,6 +148,25 @@ static int list_scans(const char *source, batch *b) {
     return list_csv(source, b);
 }
 
+int batch_paths(const char *source, char ***paths, size_t *count) {
+    batch b = {0};
+    int code = list_scans(source, &b);
+    *paths = code == EXIT_DONE ? calloc(b.count + 1, sizeof **paths) : NULL;
+    *count = b.count;
+    if (code == EXIT_DONE && *paths == NULL) code = out_of_memory(source);
+    for (size_t i = 0; code == EXIT_DONE && i < b.count; i++) {
+        (*paths)[i] = b.scans[i].path;
+        b.scans[i].path = NULL;
+    }
+    batch_free(&b);
+    return code;
+}
+
+void batch_free_paths(char **paths) {
+    for (size_t i = 0; paths != NULL && paths[i] != NULL; i++) free(paths[i]);
+    free(paths);
+}
+
 /* ------------------------------------------------------------------------------ the work */
 
 typedef struct progress {

@@ -1,4 +1,4 @@
-/* model.c - tomo model new and tomo model info. */
+/* model.c - tomo model new and tomo model info, and the list of the others. */
 #include "commands.h"
 #include "json.h"
 #include "render.h"
@@ -110,12 +110,12 @@ static const command command_info = {
 
 /* ------------------------------------------------------------------------------ */
 
-static const command *const subcommands[] = {&command_new, &command_info};
+static const command *const subcommands[] = {&command_new, &command_info, &command_model_tune};
 
 static void print_help(const command *self) {
-    printf("tomo model: %s.\n\nusage: tomo model new|info ... [options]\n\n", self->purpose);
+    printf("tomo model: %s.\n\nusage: tomo model COMMAND ... [options]\n\n", self->purpose);
     for (size_t i = 0; i < COUNT_OF(subcommands); i++) {
-        printf("  %-10s  %-5s  %s\n", subcommands[i]->name, subcommands[i]->operands,
+        printf("  %-16s  %-6s  %s\n", subcommands[i]->name, subcommands[i]->operands,
                subcommands[i]->purpose);
     }
     printf("\n--like knows %s\n\nExample\n  %s\n\n%s\n", tomo_model_shapes(), self->example, notice);
@@ -123,7 +123,7 @@ static void print_help(const command *self) {
 
 static int model_run(const command *self, int argc, char **argv) {
     const char *name = argc > 1 ? argv[1] : NULL;
-    if (name == NULL) return options_wrong(self, "new or info is missing; usage: tomo model new|info ...");
+    if (name == NULL) return options_wrong(self, "a command is missing: new, info or tune-prune");
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
         print_help(self);
         return EXIT_DONE;
@@ -132,7 +132,7 @@ static int model_run(const command *self, int argc, char **argv) {
         const char *second = strchr(subcommands[i]->name, ' ') + 1;
         if (strcmp(second, name) == 0) return subcommands[i]->run(subcommands[i], argc - 1, argv + 1);
     }
-    return options_wrong(self, "\"%.60s\" is not possible; new or info is wanted", name);
+    return options_wrong(self, "\"%.60s\" is not possible; new, info or tune-prune is wanted", name);
 }
 
 const command command_model = {

@@ -337,6 +337,21 @@ typedef struct tomo_train_options {
 TOMO_API tomo_status tomo_train(tomo_context *context, const char *recipe, const tomo_train_options *options,
                                 tomo_error *err);
 
+/* ------------------------------------------------------------------ tuning */
+
+/* Finds how much a slice's pixels may differ from the last kept slice's for it to be dropped before it is
+ * encoded
+ * ("prune.early" in config.json): the largest value with which at least `agreement` (0..1) of the slices kept
+ * with and without it are the same, over all scans. JSON: {"early", "agreement", "skipped" (share of slices
+ * that are not encoded), "candidates": [...], "scans"}; "early" 0: no value agrees enough. Freed by
+ * tomo_free. */
+TOMO_API tomo_status tomo_model_tune_prune(tomo_model *model, tomo_scan *const *scans, size_t count,
+                                           double agreement, char **json, tomo_error *err);
+
+/* Writes "prune.early" into folder/config.json (0: takes it out), whole or not at all; models that are open
+ * keep theirs. */
+TOMO_API tomo_status tomo_model_set_early(const char *folder, double early, tomo_error *err);
+
 /* ------------------------------------------------------------------ measuring */
 
 typedef struct tomo_bench_options {

@@ -1,5 +1,6 @@
 #include "fusion/prune.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +26,7 @@ static tomo_status parse_guard(const cJSON *guard, tomo_json_at at, tomo_prune_s
 }
 
 tomo_status tomo_prune_parse(const cJSON *section, tomo_json_at at, tomo_prune_settings *s, tomo_error *err) {
-    static const char *const known[] = {"threshold", "min_slices", "max_slices", "guard", NULL};
+    static const char *const known[] = {"threshold", "min_slices", "max_slices", "guard", "early", NULL};
     *s = (tomo_prune_settings){0};
     tomo_status status = tomo_json_only(section, at, known, err);
     if (status == TOMO_OK)
@@ -36,6 +37,7 @@ tomo_status tomo_prune_parse(const cJSON *section, tomo_json_at at, tomo_prune_s
     if (status == TOMO_OK) {
         status = tomo_json_int(section, "max_slices", at, true, 1, MOST_SLICES, &s->max_slices, err);
     }
+    if (status == TOMO_OK) status = tomo_json_double(section, "early", at, false, 0, 1, &s->early, err);
     if (status != TOMO_OK) return status;
     const cJSON *guard = tomo_json_get(section, "guard");
     return guard == NULL ? TOMO_OK : parse_guard(guard, at, s, err);
@@ -55,6 +57,8 @@ const char *tomo_slice_fate_name(tomo_slice_fate fate) {
         return "restored";
     case TOMO_SLICE_OVER_LIMIT:
         return "over_limit";
+    case TOMO_SLICE_EARLY:
+        return "early";
     }
     return "unknown";
 }
@@ -173,6 +177,19 @@ tomo_status tomo_pruner_push(tomo_pruner *p, const float *descriptor, const floa
     return TOMO_OK;
 }
 
+tomo_status tomo_pruner_skip(tomo_pruner *p, tomo_error *err) {
+    assert(p->slices > 0);
+    tomo_status status = make_room(p, err);
+    if (status != TOMO_OK) return status;
+    int64_t s = p->slices++;
+    memcpy(p->descriptors + s * p->width, p->descriptors + p->last * p->width,
+           (size_t)p->width * sizeof *p->descriptors);
+    p->fate[s] = TOMO_SLICE_EARLY;
+    p->similarity[s] = 1;
+    p->changed[s] = -1;
+    return TOMO_OK;
+}
+
 /* Drops the kept slice (never the first) that is most like the kept slice before it; the first of equals. */
 static void drop_most_similar(const tomo_pruner *p, tomo_prune_result *r) {
     int64_t best = 1;
@@ -223,7 +240,7 @@ tomo_status tomo_pruner_finish(tomo_pruner *p, tomo_prune_result *r, tomo_error 
         return tomo_fail_memory(err, "pruning", (size_t)p->slices * sizeof *r->kept);
     }
     for (int64_t s = 0; s < r->slices; s++) {
-        if (r->fate[s] != TOMO_SLICE_DROPPED) r->kept[r->count++] = s;
+        if (r->fate[s] != TOMO_SLICE_DROPPED && r->fate[s] != TOMO_SLICE_EARLY) r->kept[r->count++] = s;
     }
     int64_t most = p->settings.max_slices > 1 ? p->settings.max_slices : 1;
     int64_t least = p->settings.min_slices < p->slices ? p->settings.min_slices : p->slices;

@@ -13,6 +13,9 @@ typedef struct tomo_prune_settings {
     bool guard;         /* look at patches too: a small lesion hardly moves a slice's mean */
     double guard_threshold;
     int64_t guard_patches; /* this many patches less similar than guard_threshold keep the slice */
+    /* Above 0: a slice whose pixels differ less than this from the last kept slice's is dropped before it is
+     * encoded (model/look.h has the measure, in grey levels of 0..1). Not part of connector.py. */
+    double early;
 } tomo_prune_settings;
 
 /* The "prune" section of config.json; unknown keys are refused by name. min_slices above max_slices has a
@@ -28,8 +31,9 @@ typedef enum tomo_slice_fate {
     TOMO_SLICE_GUARDED,    /* its mean is alike, but patches differ */
     TOMO_SLICE_RESTORED,   /* dropped, then restored to reach min_slices */
     TOMO_SLICE_OVER_LIMIT, /* kept, then dropped to respect max_slices */
+    TOMO_SLICE_EARLY,      /* dropped unseen: its pixels are like those of the kept slice before it */
 } tomo_slice_fate;
-/* "dropped", "first", "differs", "guard", "restored", "over_limit" */
+/* "dropped", "first", "differs", "guard", "restored", "over_limit", "early" */
 const char *tomo_slice_fate_name(tomo_slice_fate fate);
 
 typedef struct tomo_prune_result {
@@ -53,6 +57,9 @@ void tomo_pruner_free(tomo_pruner *pruner);
  * those tokens (NULL without guard). *kept: whether the walk keeps it. */
 tomo_status tomo_pruner_push(tomo_pruner *pruner, const float *descriptor, const float *patches, bool *kept,
                              tomo_error *err);
+/* The next slice is dropped unseen; it counts as equal to the last kept one, whose descriptor stands for it.
+ */
+tomo_status tomo_pruner_skip(tomo_pruner *pruner, tomo_error *err);
 /* All slices were pushed (at least one): respects the limits and hands out the result, freed by
  * tomo_prune_free. */
 tomo_status tomo_pruner_finish(tomo_pruner *pruner, tomo_prune_result *result, tomo_error *err);

@@ -1,6 +1,7 @@
 #include "model/reading.h"
 
 #include "base/clock.h"
+#include "model/look.h"
 #include "volume/image.h"
 
 #include <stdlib.h>
@@ -59,18 +60,23 @@ static tomo_tensor *make_pixels(reader *r, int64_t first, int64_t count) {
 
 /* -------------------------------------------------------------------------- encoding */
 
-/* Encodes slices into r->states; the arena then holds pixels and states. */
-static tomo_status encode(reader *r, int64_t first, int64_t count, tomo_error *err) {
-    tomo_arena_reset(r->exec->arena);
-    for (int64_t i = 0; i < r->L; i++) {
-        r->states[i] = tomo_exec_tensor(r->exec, 3, (int64_t[]){count, r->P, r->C});
+/* pixels -> r->states, in the arena behind them. */
+static tomo_status encode_pixels(reader *r, const tomo_tensor *pixels, tomo_error *err) {
+    for (int64_t i = 0; i < r->L && pixels != NULL; i++) {
+        r->states[i] = tomo_exec_tensor(r->exec, 3, (int64_t[]){pixels->shape[0], r->P, r->C});
+        if (r->states[i] == NULL) pixels = NULL;
     }
-    tomo_tensor *pixels = make_pixels(r, first, count);
     if (pixels != NULL) {
         (void)tomo_vit_forward(tomo_encoder_vit(r->model->encoder), r->exec, pixels, r->model->config.layers,
                                (int)r->L, r->states);
     }
     return tomo_exec_status(r->exec, err);
+}
+
+/* Encodes slices into r->states; the arena then holds pixels and states. */
+static tomo_status encode(reader *r, int64_t first, int64_t count, tomo_error *err) {
+    tomo_arena_reset(r->exec->arena);
+    return encode_pixels(r, make_pixels(r, first, count), err);
 }
 
 /* Copies slice `index` of the batch in r->states to the store as slice s. */
@@ -89,6 +95,44 @@ int64_t tomo_reading_batch(const tomo_model *model) {
     return strcmp(model->precision, "f32") == 0 ? 8 : 2;
 }
 
+/* One slice that was encoded as number `index` of its batch. */
+static tomo_status take_slice(reader *r, int64_t s, int64_t index, bool *kept, tomo_error *err) {
+    const float *patches = tomo_tensor_f32(r->states[r->L - 1]) + index * r->P * r->C;
+    float *descriptor = r->out->descriptors + s * r->C;
+    *kept = false;
+    tomo_describe_slices(patches, 1, r->P, r->C, descriptor);
+    tomo_status status = tomo_pruner_push(r->pruner, descriptor, patches, kept, err);
+    return status == TOMO_OK && *kept ? keep_features(r, s, index, err) : status;
+}
+
+/* A slice like the last kept one is dropped unseen; its descriptor is the kept one's. */
+static tomo_status walk_early(reader *r, tomo_look *look, tomo_error *err) {
+    const tomo_hooks *hooks = &r->model->context->hooks;
+    int64_t S = r->slices->slices, last = 0;
+    for (int64_t s = 0; s < S; s++) {
+        tomo_status status = tomo_progress(hooks, "encoding slices", s, S, err);
+        tomo_arena_reset(r->exec->arena);
+        tomo_tensor *pixels = status == TOMO_OK ? make_pixels(r, s, 1) : NULL;
+        if (status == TOMO_OK) status = tomo_exec_status(r->exec, err);
+        if (status != TOMO_OK) return status;
+        bool kept = false;
+        if (s > 0 &&
+            (double)tomo_look_difference(look, tomo_tensor_f32(pixels)) < r->model->config.prune.early) {
+            status = tomo_pruner_skip(r->pruner, err);
+            memcpy(r->out->descriptors + s * r->C, r->out->descriptors + last * r->C,
+                   (size_t)r->C * sizeof(float));
+        } else {
+            status = encode_pixels(r, pixels, err);
+            if (status == TOMO_OK) status = take_slice(r, s, 0, &kept, err);
+            /* The pixels lie in the arena until the next slice. */
+            if (status == TOMO_OK && kept) tomo_look_keep(look, tomo_tensor_f32(pixels));
+            if (kept) last = s;
+        }
+        if (status != TOMO_OK) return status;
+    }
+    return tomo_progress(hooks, "encoding slices", S, S, err);
+}
+
 static tomo_status walk(reader *r, tomo_error *err) {
     int64_t S = r->slices->slices, batch = tomo_reading_batch(r->model);
     const tomo_hooks *hooks = &r->model->context->hooks;
@@ -98,15 +142,23 @@ static tomo_status walk(reader *r, tomo_error *err) {
         status = tomo_progress(hooks, "encoding slices", first, S, err);
         if (status == TOMO_OK) status = encode(r, first, count, err);
         for (int64_t i = 0; i < count && status == TOMO_OK; i++) {
-            const float *patches = tomo_tensor_f32(r->states[r->L - 1]) + i * r->P * r->C;
-            float *descriptor = r->out->descriptors + (first + i) * r->C;
-            bool kept = false;
-            tomo_describe_slices(patches, 1, r->P, r->C, descriptor);
-            status = tomo_pruner_push(r->pruner, descriptor, patches, &kept, err);
-            if (status == TOMO_OK && kept) status = keep_features(r, first + i, i, err);
+            bool kept;
+            status = take_slice(r, first + i, i, &kept, err);
         }
     }
     return status == TOMO_OK ? tomo_progress(hooks, "encoding slices", S, S, err) : status;
+}
+
+static tomo_status look_and_walk(reader *r, tomo_error *err) {
+    const tomo_vit *vit = tomo_encoder_vit(r->model->encoder);
+    const tomo_prune_settings *p = &r->model->config.prune;
+    tomo_look look;
+    tomo_status status =
+        tomo_look_init(&look, r->size, vit->patch_size, p->guard ? p->guard_patches : 1, vit->std, err);
+    if (status != TOMO_OK) return status;
+    status = walk_early(r, &look, err);
+    tomo_look_free(&look);
+    return status;
 }
 
 /* Features of the kept slices: [L, K, h, w, C], restored slices encoded again. */
@@ -183,6 +235,7 @@ static cJSON *describe_pruning(const reader *r) {
     cJSON_AddNumberToObject(root, "threshold", s->threshold);
     cJSON_AddNumberToObject(root, "min_slices", (double)s->min_slices);
     cJSON_AddNumberToObject(root, "max_slices", (double)s->max_slices);
+    if (s->early > 0) cJSON_AddNumberToObject(root, "early", s->early);
     if (s->guard) {
         cJSON *guard = cJSON_AddObjectToObject(root, "guard");
         cJSON_AddNumberToObject(guard, "threshold", s->guard_threshold);
@@ -300,7 +353,7 @@ static tomo_status read_features(reader *r, const tomo_volume *volume, const tom
     double start = tomo_seconds();
     tomo_status status = prepare(r, volume, options, err);
     double sliced = tomo_seconds();
-    if (status == TOMO_OK) status = walk(r, err);
+    if (status == TOMO_OK) status = r->model->config.prune.early > 0 ? look_and_walk(r, err) : walk(r, err);
     if (status == TOMO_OK) status = tomo_pruner_finish(r->pruner, &r->out->prune, err);
     if (status == TOMO_OK) status = gather(r, err);
     if (status == TOMO_OK) status = find_sources(r, err);
@@ -342,4 +395,28 @@ void tomo_reading_free(tomo_reading *reading) {
     free(reading->tokens);
     cJSON_Delete(reading->manifest);
     *reading = (tomo_reading){0};
+}
+
+tomo_status tomo_reading_see(const tomo_model *model, tomo_exec *exec, const tomo_volume *volume,
+                             const tomo_read_options *options, tomo_slice_see_fn see, void *user,
+                             tomo_error *err) {
+    tomo_reading reading = {0};
+    reader r = {.model = model, .exec = exec, .out = &reading};
+    tomo_status status = prepare(&r, volume, options, err);
+    int64_t S = status == TOMO_OK ? r.slices->slices : 0;
+    for (int64_t s = 0; s < S && status == TOMO_OK; s++) {
+        status = tomo_progress(&model->context->hooks, "encoding slices", s, S, err);
+        tomo_arena_reset(exec->arena);
+        tomo_tensor *pixels = status == TOMO_OK ? make_pixels(&r, s, 1) : NULL;
+        if (status == TOMO_OK) status = encode_pixels(&r, pixels, err);
+        if (status != TOMO_OK) break;
+        const float *patches = tomo_tensor_f32(r.states[r.L - 1]);
+        float *descriptor = reading.descriptors + s * r.C;
+        tomo_describe_slices(patches, 1, r.P, r.C, descriptor);
+        if (!see(user, s, S, tomo_tensor_f32(pixels), patches, descriptor))
+            status = tomo_fail_memory(err, "slices", (size_t)(r.P * r.C) * sizeof(float));
+    }
+    reader_free(&r);
+    tomo_reading_free(&reading);
+    return status;
 }

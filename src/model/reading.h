@@ -35,6 +35,15 @@ tomo_status tomo_reading_encode(const tomo_model *model, tomo_exec *exec, const 
                                 const tomo_read_options *options, tomo_slices_change_fn change, void *user,
                                 tomo_reading *reading, tomo_error *err);
 
+/* Sees slice s of S as the encoder read it: pixels [3, size, size], normalised; patches [P, C] of the deepest
+ * layer that is read and their mean, descriptor [C]. Returns false when out of memory. */
+typedef bool (*tomo_slice_see_fn)(void *user, int64_t s, int64_t slices, const float *pixels,
+                                  const float *patches, const float *descriptor);
+/* Encodes every slice, without pruning, and shows it. */
+tomo_status tomo_reading_see(const tomo_model *model, tomo_exec *exec, const tomo_volume *volume,
+                             const tomo_read_options *options, tomo_slice_see_fn see, void *user,
+                             tomo_error *err);
+
 /* Slices that go through the encoder at once: enough rows for the matrix product's full rate, few enough that
  * activations stay in the caches. Packed products need fewer rows (SPEED.md). */
 int64_t tomo_reading_batch(const tomo_model *model);

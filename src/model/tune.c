@@ -1,0 +1,199 @@
+/* tune.c - how early near-duplicate slices can be dropped without changing which slices are kept. */
+#include "base/file.h"
+#include "model/look.h"
+#include "model/reading.h"
+#include "model/scan.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Candidates in grey levels of 0..1: a quarter more each, from the noise of a quiet CT to the whole range. */
+#define CANDIDATES 32
+#define SMALLEST 0.001
+#define STEP 1.25
+
+typedef struct tally {
+    double early;
+    int64_t both, either; /* slices kept by both walks, by at least one */
+    int64_t skipped;
+} tally;
+
+/* Every slice of a scan as the encoder read it. */
+typedef struct slices_seen {
+    int64_t slices, pixel_count, patch_count, width; /* floats of pixels; patches; floats of a patch */
+    float *pixels, *patches, *descriptors;
+} slices_seen;
+
+static void forget(slices_seen *v) {
+    free(v->pixels);
+    free(v->patches);
+    free(v->descriptors);
+    v->pixels = v->patches = v->descriptors = NULL;
+}
+
+static bool see(void *user, int64_t s, int64_t slices, const float *pixels, const float *patches,
+                const float *descriptor) {
+    slices_seen *v = user;
+    size_t patch_floats = (size_t)(v->patch_count * v->width);
+    if (s == 0) {
+        v->slices = slices;
+        v->pixels = calloc((size_t)(slices * v->pixel_count), sizeof *v->pixels);
+        v->patches = calloc((size_t)slices * patch_floats, sizeof *v->patches);
+        v->descriptors = calloc((size_t)(slices * v->width), sizeof *v->descriptors);
+    }
+    if (v->pixels == NULL || v->patches == NULL || v->descriptors == NULL) return false;
+    memcpy(v->pixels + s * v->pixel_count, pixels, (size_t)v->pixel_count * sizeof *pixels);
+    memcpy(v->patches + (size_t)s * patch_floats, patches, patch_floats * sizeof *patches);
+    memcpy(v->descriptors + s * v->width, descriptor, (size_t)v->width * sizeof *descriptor);
+    return true;
+}
+
+/* The walk over slices that were seen, with early dropping below `early` (0: without). */
+static tomo_status walk(const tomo_model *m, const slices_seen *v, tomo_look *look, double early,
+                        tomo_prune_result *result, int64_t *skipped, tomo_error *err) {
+    tomo_pruner *pruner = NULL;
+    tomo_status status = tomo_pruner_create(&m->config.prune, v->patch_count, v->width, &pruner, err);
+    *skipped = 0;
+    for (int64_t s = 0; s < v->slices && status == TOMO_OK; s++) {
+        const float *pixels = v->pixels + s * v->pixel_count;
+        bool kept = false;
+        if (s > 0 && early > 0 && (double)tomo_look_difference(look, pixels) < early) {
+            ++*skipped;
+            status = tomo_pruner_skip(pruner, err);
+            continue;
+        }
+        status = tomo_pruner_push(pruner, v->descriptors + s * v->width,
+                                  v->patches + s * v->patch_count * v->width, &kept, err);
+        if (kept) tomo_look_keep(look, pixels);
+    }
+    if (status == TOMO_OK) status = tomo_pruner_finish(pruner, result, err);
+    tomo_pruner_free(pruner);
+    return status;
+}
+
+static void compare(const tomo_prune_result *a, const tomo_prune_result *b, tally *t) {
+    int64_t i = 0, k = 0;
+    while (i < a->count && k < b->count) {
+        t->both += a->kept[i] == b->kept[k];
+        t->either++;
+        int64_t x = a->kept[i], y = b->kept[k];
+        i += x <= y;
+        k += y <= x;
+    }
+    t->either += a->count - i + b->count - k;
+}
+
+static tomo_status try_candidates(const tomo_model *m, const slices_seen *v, tomo_look *look, tally *tallies,
+                                  tomo_error *err) {
+    tomo_prune_result full = {0}, early = {0};
+    int64_t skipped;
+    tomo_status status = walk(m, v, look, 0, &full, &skipped, err);
+    for (int i = 0; i < CANDIDATES && status == TOMO_OK; i++) {
+        status = walk(m, v, look, tallies[i].early, &early, &skipped, err);
+        if (status == TOMO_OK) {
+            compare(&full, &early, &tallies[i]);
+            tallies[i].skipped += skipped;
+        }
+        tomo_prune_free(&early);
+    }
+    tomo_prune_free(&full);
+    return status;
+}
+
+static tomo_status try_scan(const tomo_model *m, tomo_exec *exec, const tomo_volume *volume, tally *tallies,
+                            int64_t *slices, tomo_error *err) {
+    const tomo_vit *vit = tomo_encoder_vit(m->encoder);
+    const tomo_prune_settings *p = &m->config.prune;
+    int64_t side = vit->image_size / vit->patch_size;
+    slices_seen v = {.pixel_count = 3 * vit->image_size * vit->image_size,
+                     .patch_count = side * side,
+                     .width = vit->width};
+    tomo_look look;
+    tomo_status status = tomo_look_init(&look, vit->image_size, vit->patch_size,
+                                        p->guard ? p->guard_patches : 1, vit->std, err);
+    if (status != TOMO_OK) return status;
+    status = tomo_reading_see(m, exec, volume, NULL, see, &v, err);
+    if (status == TOMO_OK) status = try_candidates(m, &v, &look, tallies, err);
+    *slices += v.slices;
+    forget(&v);
+    tomo_look_free(&look);
+    return status;
+}
+
+static double agreement_of(const tally *t) {
+    return t->either == 0 ? 1 : (double)t->both / (double)t->either;
+}
+
+static cJSON *describe(const tally *tallies, double wanted, int64_t slices, size_t scans) {
+    const tally *best = NULL;
+    cJSON *root = cJSON_CreateObject(), *list = cJSON_CreateArray();
+    for (int i = 0; i < CANDIDATES; i++) {
+        const tally *t = &tallies[i];
+        if (agreement_of(t) >= wanted && t->skipped > 0) best = t;
+        cJSON *item = cJSON_CreateObject();
+        cJSON_AddNumberToObject(item, "early", t->early);
+        cJSON_AddNumberToObject(item, "agreement", agreement_of(t));
+        cJSON_AddNumberToObject(item, "skipped", (double)t->skipped / (double)slices);
+        cJSON_AddItemToArray(list, item);
+    }
+    cJSON_AddNumberToObject(root, "early", best == NULL ? 0 : best->early);
+    cJSON_AddNumberToObject(root, "agreement", best == NULL ? 1 : agreement_of(best));
+    cJSON_AddNumberToObject(root, "skipped", best == NULL ? 0 : (double)best->skipped / (double)slices);
+    cJSON_AddNumberToObject(root, "slices", (double)slices);
+    cJSON_AddNumberToObject(root, "scans", (double)scans);
+    cJSON_AddItemToObject(root, "candidates", list);
+    return root;
+}
+
+tomo_status tomo_model_tune_prune(tomo_model *model, tomo_scan *const *scans, size_t count, double agreement,
+                                  char **json, tomo_error *err) {
+    tally tallies[CANDIDATES];
+    tomo_exec exec;
+    int64_t slices = 0;
+    *json = NULL;
+    if (!model->reads_scans || count == 0 || !(agreement > 0 && agreement <= 1)) {
+        return tomo_fail(
+            err, TOMO_E_USAGE,
+            "a model directory, at least one scan and an agreement above 0 and up to 1 are wanted");
+    }
+    for (int i = 0; i < CANDIDATES; i++) tallies[i] = (tally){.early = SMALLEST * pow(STEP, i)};
+    const tomo_context *c = model->context;
+    tomo_status status = tomo_exec_init(&exec, c->kernels, c->pool, &c->hooks, 0, err);
+    if (status != TOMO_OK) return status;
+    if (model->half) exec.half = tomo_half_products(c->kernels);
+    for (size_t i = 0; i < count && status == TOMO_OK; i++)
+        status = try_scan(model, &exec, scans[i]->volume, tallies, &slices, err);
+    tomo_exec_release(&exec);
+    return status == TOMO_OK ? tomo_json_hand_out(describe(tallies, agreement, slices, count), json, err)
+                             : status;
+}
+
+tomo_status tomo_model_set_early(const char *folder, double early, tomo_error *err) {
+    cJSON *config = NULL;
+    tomo_writer *writer = NULL;
+    char *path = tomo_path_join(folder, "config.json"), *text = NULL;
+    if (path == NULL) return tomo_fail_memory(err, folder, 0);
+    tomo_status status = tomo_json_open(path, &config, err);
+    cJSON *prune = cJSON_GetObjectItemCaseSensitive(config, "prune");
+    if (status == TOMO_OK && !cJSON_IsObject(prune))
+        status = tomo_fail(err, TOMO_E_HEADER, "%s: section \"prune\" is missing", path);
+    if (status == TOMO_OK) {
+        cJSON_DeleteItemFromObjectCaseSensitive(prune, "early");
+        if (early <= 0 || cJSON_AddNumberToObject(prune, "early", early) != NULL) text = cJSON_Print(config);
+        if (text == NULL) status = tomo_fail_memory(err, path, 0);
+    }
+    if (status == TOMO_OK) status = tomo_writer_open(path, &writer, err);
+    if (status == TOMO_OK) {
+        status = tomo_writer_write(writer, text, strlen(text), err);
+        if (status == TOMO_OK) {
+            status = tomo_writer_commit(writer, err);
+        } else {
+            tomo_writer_abort(writer);
+        }
+    }
+    cJSON_free(text);
+    cJSON_Delete(config);
+    free(path);
+    return status;
+}
