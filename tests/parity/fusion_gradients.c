@@ -1,10 +1,11 @@
 /* fusion_gradients.c - the connector's gradients against reference/connector: every parameter and the
- * features.
+ * features; and every parameter, so every module, against finite differences of the forward pass.
  *
  * Tolerance 5e-5 of the larger of 1 and a gradient's largest entry; float32 itself is 3e-6 off
  * (reference/connector/ README.md). */
 #include "base/file.h"
 #include "fusion/connector.h"
+#include "support/differences.h"
 #include "support/tensors.h"
 #include "tensor/tape.h"
 
@@ -65,6 +66,22 @@ static void run_tape(gradient_case *c) {
     tomo_arena_reset(machine.exec.arena);
 }
 
+static tomo_tensor *forward(void *user, tomo_exec *exec) {
+    gradient_case *c = user;
+    tomo_tensor features = test_tensor(c->inputs, "features");
+    return tomo_connector_forward(c->connector, exec, &features, c->kept, c->slices);
+}
+
+/* 2e-2 of a gradient's length: a step of 3e-3 costs that much by rounding and curvature at most. */
+static void compare_differences(gradient_case *c) {
+    for (size_t i = 0; i < c->parameters.count && c->wrong[0] == '\0'; i++) {
+        const struct tomo_parameter *p = &c->parameters.list[i];
+        double d = test_worst_difference(&machine.exec, forward, c, &p->tensor, 1, 3e-3);
+        if (!(d <= 2e-2))
+            (void)snprintf(c->wrong, sizeof c->wrong, "%s is %.2e off by finite differences", p->name, d);
+    }
+}
+
 static tomo_status read_case(const char *folder, gradient_case *c, tomo_error *err) {
     char *path = tomo_path_join(folder, "config.json");
     cJSON *root = NULL;
@@ -98,6 +115,7 @@ static void run(parity *p, const char *name, const char *folder) {
         (void)snprintf(c.wrong, sizeof c.wrong, "%s", err.message);
     } else {
         run_tape(&c);
+        compare_differences(&c);
     }
     if (c.wrong[0] == '\0') {
         parity_pass(p, name);

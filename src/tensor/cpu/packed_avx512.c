@@ -115,7 +115,7 @@ static void prepare_int8(void *out, const float *x, int64_t k, int64_t steps, to
     __m512i sum = _mm512_setzero_si512();
     for (int64_t i = 0; i < steps * 4; i += 16) {
         int64_t left = k - i < 16 ? k - i : 16, room = steps * 4 - i < 16 ? steps * 4 - i : 16;
-        __mmask16 mask = left > 0 ? (__mmask16)((1u << left) - 1) : 0;
+        __mmask16 mask = (__mmask16)(left > 0 ? (1u << left) - 1 : 0);
         __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x + i), inverse));
         sum = _mm512_add_epi32(sum, q);
         _mm512_mask_cvtepi32_storeu_epi8(y + i, (__mmask16)((1u << room) - 1), q);

@@ -1,0 +1,363 @@
+/* tensor_gradients.c - every operation's backward against finite differences of its forward.
+ *
+ * A slope over a step of 1e-2 is off by rounding (about 1e-6 of the values over the step) and by curvature
+ * (the square of the step); 1e-2 of the gradient's length covers both and is far below any wrong formula. */
+#include "support/differences.h"
+#include "tensor/loss.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define STEP 1e-2
+#define ALLOWED 1e-2
+#define MOST_LEAVES 8
+
+static const tomo_kernels *kernels;
+static tomo_pool *pool;
+static tomo_exec exec;
+
+/* Leaves of one operation. */
+typedef struct leaves {
+    tomo_tensor t[MOST_LEAVES];
+    int count;
+    int variant;
+} leaves;
+
+static tomo_tensor *add_leaf(leaves *l, int rank, const int64_t *shape) {
+    tomo_tensor *t = &l->t[l->count++];
+    *t = tomo_tensor_over(NULL, TOMO_F32, rank, shape);
+    int64_t n = tomo_tensor_count(t);
+    float *data = malloc((size_t)n * sizeof *data);
+    t->data = data;
+    t->grad = malloc((size_t)n * sizeof *t->grad);
+    uint32_t seed = (uint32_t)(l->count * 7919 + rank);
+    for (int64_t i = 0; i < n; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        data[i] = (float)(seed >> 8) / 8388608.0f - 1.0f;
+    }
+    return t;
+}
+#define LEAF(l, ...)                                                                                         \
+    add_leaf(l, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
+
+static void check(const char *name, leaves *l, test_forward_fn forward) {
+    double worst = test_worst_difference(&exec, forward, l, l->t, l->count, STEP);
+    tomo_error err = {0};
+    if (tomo_exec_status(&exec, &err) != TOMO_OK) fail_msg("%s: %s", name, err.message);
+    if (!(worst <= ALLOWED)) fail_msg("%s is %.2e off", name, worst);
+    for (int i = 0; i < l->count; i++) {
+        free(l->t[i].data);
+        free(l->t[i].grad);
+    }
+}
+
+static tomo_tensor *forward_linear(void *user, tomo_exec *e) {
+    leaves *l = user;
+    tomo_linear layer = {.weight = l->t[1], .bias = l->t[2]};
+    if (l->variant > 0) {
+        layer.lora_a = l->t[3];
+        layer.lora_b = l->t[4];
+        layer.lora_scale = 1.5f;
+    }
+    return tomo_op_linear(e, &l->t[0], &layer, l->variant == 2 ? TOMO_ACT_GELU : TOMO_ACT_NONE,
+                          l->variant == 2 ? &l->t[5] : NULL);
+}
+
+static void linear_layers_and_adapters(void **state) {
+    (void)state;
+    static const int64_t rows[] = {1, 7, 600}; /* on each side of the block sizes */
+    for (int i = 0; i < 3; i++) {
+        for (int variant = 0; variant < 3; variant++) {
+            leaves l = {.variant = variant};
+            LEAF(&l, rows[i], 33);
+            LEAF(&l, 21, 33);
+            LEAF(&l, 21);
+            if (variant > 0) LEAF(&l, 3, 33);
+            if (variant > 0) LEAF(&l, 21, 3);
+            if (variant == 2) LEAF(&l, rows[i], 21);
+            check("linear", &l, forward_linear);
+        }
+    }
+}
+
+static tomo_tensor *forward_norm(void *user, tomo_exec *e) {
+    leaves *l = user;
+    if (l->variant == 0) return tomo_op_layer_norm(e, &l->t[0], &l->t[1], &l->t[2], 1e-5);
+    return tomo_op_rms_norm(e, &l->t[0], &l->t[1], l->variant == 2 ? 1 : 0, 1e-6);
+}
+
+static void norms(void **state) {
+    (void)state;
+    for (int variant = 0; variant < 3; variant++) {
+        leaves l = {.variant = variant};
+        LEAF(&l, 5, 37);
+        LEAF(&l, 37);
+        if (variant == 0) LEAF(&l, 37);
+        check("norm", &l, forward_norm);
+    }
+}
+
+static tomo_tensor *forward_activation(void *user, tomo_exec *e) {
+    leaves *l = user;
+    return tomo_op_activate(e, &l->t[0], (tomo_activation)l->variant);
+}
+
+static void activations(void **state) {
+    (void)state;
+    for (int variant = TOMO_ACT_GELU; variant <= TOMO_ACT_TANH; variant++) {
+        leaves l = {.variant = variant};
+        LEAF(&l, 9, 21);
+        check("activation", &l, forward_activation);
+    }
+}
+
+static tomo_tensor *forward_pointwise(void *user, tomo_exec *e) {
+    leaves *l = user;
+    const tomo_tensor *parts[] = {&l->t[0], &l->t[1]};
+    switch (l->variant) {
+    case 0:
+        return tomo_op_add(e, &l->t[0], &l->t[1]);
+    case 1:
+        return tomo_op_multiply(e, &l->t[0], &l->t[1]);
+    case 2:
+        return tomo_op_silu_multiply(e, &l->t[0], &l->t[1]);
+    case 3:
+        return tomo_op_mix(e, &l->t[0], &l->t[1], &l->t[2]);
+    case 4:
+        return tomo_op_concat(e, parts, 2);
+    case 5:
+        return tomo_op_add_spread(e, &l->t[0], &l->t[1]);
+    default:
+        return tomo_op_add(e, &l->t[0], tomo_op_multiply(e, &l->t[0], &l->t[0])); /* used three times */
+    }
+}
+
+static void sums_products_and_joins(void **state) {
+    (void)state;
+    for (int variant = 0; variant <= 6; variant++) {
+        leaves l = {.variant = variant};
+        LEAF(&l, 6, 13);
+        if (variant < 5 && variant != 1) LEAF(&l, 6, 13);
+        if (variant == 1) LEAF(&l, 13);
+        if (variant == 3) LEAF(&l, 6, 13);
+        if (variant == 5) LEAF(&l, 3, 13);
+        check("pointwise", &l, forward_pointwise);
+    }
+}
+
+static tomo_tensor *forward_rows(void *user, tomo_exec *e) {
+    leaves *l = user;
+    static const int32_t ids[] = {3, 0, 3, 5};
+    static const int64_t places[] = {1, 4, 6}, picks[] = {6, 1, 1};
+    switch (l->variant) {
+    case 0:
+        return tomo_op_embedding(e, &l->t[0], ids, 4);
+    case 1:
+        return tomo_op_replace_rows(e, &l->t[0], &l->t[1], places);
+    case 2:
+        return tomo_op_rows(e, &l->t[0], picks, 3);
+    default: {
+        tomo_tensor view = l->t[0]; /* turned */
+        view.shape[0] = l->t[0].shape[1];
+        view.shape[1] = l->t[0].shape[0];
+        view.stride[0] = l->t[0].stride[1];
+        view.stride[1] = l->t[0].stride[0];
+        return tomo_op_contiguous(e, &view);
+    }
+    }
+}
+
+static void rows_by_their_places(void **state) {
+    (void)state;
+    for (int variant = 0; variant < 4; variant++) {
+        leaves l = {.variant = variant};
+        LEAF(&l, 7, 11);
+        if (variant == 1) LEAF(&l, 3, 11);
+        check("rows", &l, forward_rows);
+    }
+}
+
+static tomo_tensor *forward_rope(void *user, tomo_exec *e) {
+    leaves *l = user;
+    int64_t T = l->t[0].shape[0], half = 3;
+    tomo_tensor *cosine = tomo_exec_tensor(e, 2, (int64_t[]){T, half});
+    tomo_tensor *sine = tomo_exec_tensor(e, 2, (int64_t[]){T, half});
+    for (int64_t i = 0; i < T * half; i++) {
+        tomo_tensor_f32(cosine)[i] = cosf((float)i * 0.3f);
+        tomo_tensor_f32(sine)[i] = sinf((float)i * 0.3f);
+    }
+    return tomo_op_rope(e, &l->t[0], cosine, sine);
+}
+
+static void rotary_positions(void **state) {
+    (void)state;
+    leaves l = {0};
+    LEAF(&l, 5, 2, 8); /* two elements of a head stay as they are */
+    check("rope", &l, forward_rope);
+}
+
+static tomo_tensor *forward_attention(void *user, tomo_exec *e) {
+    leaves *l = user;
+    static const int64_t starts[] = {0, 1, 71, 80};
+    if (l->variant == 2)
+        return tomo_op_attention_packed(e, &l->t[0], &l->t[1], &l->t[2], starts, 3, 0.4, true);
+    return tomo_op_attention(e, &l->t[0], &l->t[1], &l->t[2], 0.4, l->variant == 1);
+}
+
+static void attention(void **state) {
+    (void)state;
+    for (int variant = 0; variant < 3; variant++) {
+        static const int64_t queries[] = {3, 70};
+        for (int i = 0; i < 2; i++) {
+            leaves l = {.variant = variant};
+            if (variant == 2) {
+                LEAF(&l, 80, 6, 5);
+                LEAF(&l, 80, 2, 5);
+                LEAF(&l, 80, 2, 5);
+            } else {
+                LEAF(&l, 2, queries[i], 4, 5);
+                LEAF(&l, 2, queries[i] + 4, 2, 5);
+                LEAF(&l, 2, queries[i] + 4, 2, 5);
+            }
+            check("attention", &l, forward_attention);
+        }
+    }
+}
+
+static tomo_tensor *forward_spatial(void *user, tomo_exec *e) {
+    leaves *l = user;
+    static const int64_t bins[] = {2, 3, 2};
+    if (l->variant == 0) return tomo_op_depthwise_conv3d(e, &l->t[0], &l->t[1], &l->t[2]);
+    return tomo_op_adaptive_pool3d(e, &l->t[0], bins);
+}
+
+static void convolution_and_pooling(void **state) {
+    (void)state;
+    for (int variant = 0; variant < 2; variant++) {
+        leaves l = {.variant = variant};
+        LEAF(&l, 3, 4, 5, 18);
+        if (variant == 0) LEAF(&l, 18, 1, 3, 3, 3);
+        if (variant == 0) LEAF(&l, 18);
+        check("spatial", &l, forward_spatial);
+    }
+}
+
+/* ------------------------------------------------------------------------------ losses */
+
+/* What a loss adds to the gradients of its inputs beside its own differences; it needs no tape. */
+static void check_loss(const char *name, leaves *l, double (*loss)(leaves *l)) {
+    for (int i = 0; i < l->count; i++) {
+        memset(l->t[i].grad, 0, (size_t)tomo_tensor_count(&l->t[i]) * sizeof(float));
+    }
+    (void)loss(l);
+    float *kept[MOST_LEAVES];
+    for (int i = 0; i < l->count; i++) {
+        kept[i] = l->t[i].grad;
+        l->t[i].grad = NULL;
+    }
+    for (int i = 0; i < l->count; i++) {
+        float *x = tomo_tensor_f32(&l->t[i]);
+        double size = 0, worst = 0;
+        for (int64_t k = 0; k < tomo_tensor_count(&l->t[i]); k++) {
+            float old = x[k];
+            x[k] = old + 0.02f;
+            double above = loss(l), step = (double)x[k];
+            x[k] = old - 0.02f;
+            double slope = (above - loss(l)) / (step - (double)x[k]);
+            x[k] = old;
+            size = fmax(size, fabs((double)kept[i][k]));
+            worst = fmax(worst, fabs(slope - (double)kept[i][k]));
+        }
+        if (!(size > 0) || !(worst <= ALLOWED * size))
+            fail_msg("%s: leaf %d is %.2e off of %.2e", name, i, worst, size);
+    }
+    for (int i = 0; i < l->count; i++) {
+        free(kept[i]);
+        free(l->t[i].data);
+    }
+    tomo_arena_reset(exec.arena);
+}
+
+static double cross_entropy(leaves *l) {
+    static const int32_t labels[] = {4, -100, 0, 11, -100, 7};
+    return tomo_loss_cross_entropy(&exec, &l->t[0], &l->t[1], labels, 1);
+}
+
+static double contrastive(leaves *l) {
+    return tomo_loss_contrastive(&exec, &l->t[0], &l->t[1], &l->t[2], 1);
+}
+
+static void losses(void **state) {
+    (void)state;
+    leaves l = {0};
+    LEAF(&l, 6, 9);
+    LEAF(&l, 12, 9);
+    check_loss("cross-entropy", &l, cross_entropy);
+    l = (leaves){0};
+    LEAF(&l, 5, 8);
+    LEAF(&l, 5, 8);
+    LEAF(&l, 1);
+    check_loss("contrastive", &l, contrastive);
+}
+
+/* A step of a stack: layers whose gradients share memory give what one alone gives. */
+static tomo_tensor *forward_stack(void *user, tomo_exec *e) {
+    leaves *l = user;
+    const tomo_tensor *x = &l->t[0];
+    tomo_tensor *y = NULL;
+    tomo_arena_mark mark = tomo_arena_get_mark(e->arena);
+    tomo_tape_begin_layers(e);
+    for (int i = 0; i < 5; i++) {
+        y = tomo_op_activate(e, tomo_op_multiply(e, x, &l->t[1 + i % 2]), TOMO_ACT_TANH);
+        y = tomo_op_add(e, y, x);
+        x = y = tomo_exec_keep(e, mark, y);
+    }
+    tomo_tape_end_layers(e);
+    return tomo_op_multiply(e, y, &l->t[0]); /* the first input is read outside too */
+}
+
+static void a_stack_of_layers(void **state) {
+    (void)state;
+    leaves l = {0};
+    LEAF(&l, 4, 10);
+    LEAF(&l, 4, 10);
+    LEAF(&l, 4, 10);
+    check("stack", &l, forward_stack);
+}
+
+static int open_all(void **state) {
+    (void)state;
+    return tomo_kernels_select(NULL, &kernels, NULL) == TOMO_OK &&
+                   tomo_pool_create(2, &pool, NULL) == TOMO_OK &&
+                   tomo_exec_init(&exec, kernels, pool, NULL, 0, NULL) == TOMO_OK
+               ? 0
+               : -1;
+}
+
+static int close_all(void **state) {
+    (void)state;
+    tomo_exec_release(&exec);
+    tomo_pool_free(pool);
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(linear_layers_and_adapters),
+        cmocka_unit_test(norms),
+        cmocka_unit_test(activations),
+        cmocka_unit_test(sums_products_and_joins),
+        cmocka_unit_test(rows_by_their_places),
+        cmocka_unit_test(rotary_positions),
+        cmocka_unit_test(attention),
+        cmocka_unit_test(convolution_and_pooling),
+        cmocka_unit_test(losses),
+        cmocka_unit_test(a_stack_of_layers),
+    };
+    return cmocka_run_group_tests(tests, open_all, close_all);
+}
