@@ -35,7 +35,7 @@ def write_npy(path, shape, value):
     path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + data.tobytes())
 
 
-def write_scan(path, seed):
+def write_scan(path, seed, change=lambda v: v):
     """Three blobs at places and of values that the seed decides."""
     r = random.Random(seed)
     blobs = [(r.random(), r.random(), r.random(), r.uniform(-500, 600)) for _ in range(3)]
@@ -45,13 +45,13 @@ def write_scan(path, seed):
         for bz, by, bx, h in blobs:
             if (z / 16 - bz) ** 2 + (y / 32 - by) ** 2 + (x / 32 - bx) ** 2 < 0.06:
                 v = h
-        return v
+        return change(v)
     write_npy(path, (16, 32, 32), value)
 
 
 class Checks:
     def __init__(self, tomo, reference, folder, kills):
-        self.tomo, self.folder, self.kills = tomo, folder, kills
+        self.tomo, self.folder, self.kills, self.reference = tomo, folder, kills, reference
         self.failed = self.passed = 0
         self.make_model(reference)
         rows = [("scan", "report", "split")]
@@ -287,6 +287,38 @@ class Checks:
         p = subprocess.run([self.tomo, "generate", "Normal", "--model", self.folder / "words" / "language", "--max-tokens",
                             "4", "--quiet"], capture_output=True, text=True)
         self.expect("language opens", p.returncode == 0, p.stderr)
+
+    def make_m3d(self):
+        """The miniature M3D tree of the reference, with made-up volumes where it has only their names."""
+        tree = self.folder / "m3d"
+        shutil.copytree(os.path.join(self.reference, "metrics", "tree"), tree)
+        names = {e["image"] for entries in json.load(open(tree / "M3D_Cap_npy" / "M3D_Cap.json")).values() for e in entries}
+        for table in (tree / "M3D-VQA").glob("M3D_VQA_*.csv"):
+            names |= {row["Image Path"] for row in csv.DictReader(open(table))}
+        for i, name in enumerate(sorted(names)):
+            path = tree / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                write_scan(path, i, lambda v: (v + 800) / 1400)
+        return tree
+
+    def check_recipes(self):
+        """The recipes as they are written, but for where model, data and run are; a tiny model stands for the real one."""
+        here = pathlib.Path(__file__).resolve().parents[2] / "recipes"
+        data = {"m3d-two-stage": str(self.make_m3d()), "own-scans": "data.csv"}
+        for path in sorted(here.glob("*.json")):
+            r = json.loads(path.read_text())
+            r.update(run=path.stem, model="model")
+            r["data"]["path"] = data[path.stem]
+            recipe = self.folder / f"{path.stem}.json"
+            recipe.write_text(json.dumps(r))
+            code, said = self.train(recipe, "--quiet")
+            self.expect(f"recipe {path.stem}", code == 0, said)
+            stages = {s["stage"] for s in self.steps(path.stem)} if code == 0 else set()
+            self.expect(f"recipe {path.stem} runs every stage", stages == {s["name"] for s in r["stages"]}, str(stages))
+            p = subprocess.run([self.tomo, "report", self.folder / "scan0.npy", "--model", self.folder / path.stem / "model",
+                                "--json", "--quiet", "--max-tokens", "4"], capture_output=True, text=True)
+            self.expect(f"recipe {path.stem}: its model reads a scan", p.returncode == 0, p.stderr)
 
     def check_contrastive(self):
         """A small ViT beside a text tower, both from random weights."""
