@@ -4,13 +4,13 @@
  * Everything is made in a folder beside the target, which is renamed when it is whole. */
 #include "base/arena.h"
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/random.h"
 #include "base/size.h"
 #include "model/model.h"
 #include "model/shapes.h"
 #include "model/words.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -125,27 +125,10 @@ static tomo_status write_tensors(maker *m, const char *folder, const char *name,
 
 /* --------------------------------------------------------------------------- small files */
 
-static tomo_status write_text(const char *folder, const char *name, const char *text, tomo_error *err) {
-    char *path = tomo_path_join(folder, name);
-    tomo_writer *writer = NULL;
-    tomo_status status =
-        path == NULL ? tomo_fail_memory(err, folder, 0) : tomo_writer_open(path, &writer, err);
-    if (status == TOMO_OK) {
-        status = tomo_writer_write(writer, text, strlen(text), err);
-        if (status == TOMO_OK) {
-            status = tomo_writer_commit(writer, err);
-        } else {
-            tomo_writer_abort(writer);
-        }
-    }
-    free(path);
-    return status;
-}
-
+/* root is deleted, whatever happens. */
 static tomo_status write_json(const char *folder, const char *name, cJSON *root, tomo_error *err) {
-    char *text = root == NULL ? NULL : cJSON_Print(root);
-    tomo_status status = text == NULL ? tomo_fail_memory(err, name, 0) : write_text(folder, name, text, err);
-    cJSON_free(text);
+    tomo_status status =
+        root == NULL ? tomo_fail_memory(err, name, 0) : tomo_json_write(root, folder, name, err);
     cJSON_Delete(root);
     return status;
 }
@@ -222,49 +205,8 @@ static tomo_status make_language(maker *m, const tomo_language_shape *shape, con
     if (status == TOMO_OK) {
         status = write_json(folder, "tokenizer.json", tomo_words_tokenizer(shape->config.vocabulary), err);
     }
-    if (status == TOMO_OK) status = write_text(folder, "chat_template.jinja", TOMO_WORDS_TEMPLATE, err);
-    return status;
-}
-
-/* ----------------------------------------------------------------------------- copying */
-
-static tomo_status copy_file(const maker *m, const char *from, const char *to, tomo_error *err) {
-    tomo_map map;
-    tomo_writer *writer = NULL;
-    tomo_status status = tomo_map_open(from, &map, err);
-    if (status != TOMO_OK) return status;
-    status = tomo_writer_open(to, &writer, err);
-    const size_t step = (size_t)64 << 20;
-    for (size_t at = 0; at < map.size && status == TOMO_OK; at += step) {
-        status = tomo_writer_write(writer, map.data + at, map.size - at < step ? map.size - at : step, err);
-        if (status == TOMO_OK) {
-            status = tomo_progress(&m->context->hooks, "copying", (int64_t)at, (int64_t)map.size, err);
-        }
-    }
-    tomo_map_close(&map);
-    if (status == TOMO_OK) return tomo_writer_commit(writer, err);
-    tomo_writer_abort(writer);
-    return status;
-}
-
-/* The regular files of a folder; its sub-folders are no part of a checkpoint. */
-static tomo_status copy_folder(const maker *m, const char *from, const char *to, tomo_error *err) {
-    DIR *folder = opendir(from);
-    if (folder == NULL) return tomo_fail_errno(err, from, "open");
-    tomo_status status = TOMO_OK;
-    struct dirent *entry;
-    while (status == TOMO_OK && (entry = readdir(folder)) != NULL) {
-        char *source = tomo_path_join(from, entry->d_name), *target = tomo_path_join(to, entry->d_name);
-        struct stat info;
-        if (source == NULL || target == NULL) {
-            status = tomo_fail_memory(err, from, 0);
-        } else if (stat(source, &info) == 0 && S_ISREG(info.st_mode)) {
-            status = copy_file(m, source, target, err);
-        }
-        free(source);
-        free(target);
-    }
-    closedir(folder);
+    if (status == TOMO_OK)
+        status = tomo_folder_write(folder, "chat_template.jinja", TOMO_WORDS_TEMPLATE, err);
     return status;
 }
 
@@ -413,34 +355,16 @@ static tomo_status make_parts(maker *m, const char *folder, tomo_error *err) {
     if (status == TOMO_OK) status = make_folder(language_path, err);
     if (status == TOMO_OK) {
         status = encoder != NULL ? make_encoder(m, encoder, encoder_path, err)
-                                 : copy_folder(m, o->encoder, encoder_path, err);
+                                 : tomo_folder_copy(o->encoder, encoder_path, &m->context->hooks, err);
     }
     if (status == TOMO_OK) {
         status = language != NULL ? make_language(m, language, language_path, err)
-                                  : copy_folder(m, o->language, language_path, err);
+                                  : tomo_folder_copy(o->language, language_path, &m->context->hooks, err);
     }
     if (status == TOMO_OK) status = make_connector(m, folder, encoder_path, language_path, err);
     free(encoder_path);
     free(language_path);
     return status;
-}
-
-/* Removes a folder that make_parts began: two levels of plain files. */
-static void remove_folder(const char *path) {
-    DIR *folder = opendir(path);
-    struct dirent *entry;
-    while (folder != NULL && (entry = readdir(folder)) != NULL) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
-        char *inside = tomo_path_join(path, entry->d_name);
-        if (inside != NULL && tomo_path_is_folder(inside)) {
-            remove_folder(inside);
-        } else if (inside != NULL) {
-            (void)unlink(inside);
-        }
-        free(inside);
-    }
-    if (folder != NULL) closedir(folder);
-    (void)rmdir(path);
 }
 
 tomo_status tomo_model_new(tomo_context *context, const char *folder, const tomo_model_new_options *options,
@@ -465,7 +389,7 @@ tomo_status tomo_model_new(tomo_context *context, const char *folder, const tomo
     if (status == TOMO_OK) {
         status = make_parts(m, beside, err);
         if (status == TOMO_OK && rename(beside, folder) != 0) status = tomo_fail_errno(err, folder, "create");
-        if (status != TOMO_OK) remove_folder(beside);
+        if (status != TOMO_OK) tomo_folder_remove(beside);
     }
     if (m != NULL) tomo_arena_free(m->arena);
     free(m);

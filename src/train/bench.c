@@ -2,7 +2,7 @@
 #include "base/clock.h"
 #include "model/context.h"
 #include "model/machine.h"
-#include "train/folder.h"
+#include "base/folder.h"
 #include "train/trainer.h"
 
 #include <stdio.h>

@@ -4,7 +4,7 @@
 #include "base/random.h"
 #include "base/size.h"
 #include "language/decoder.h"
-#include "train/folder.h"
+#include "base/folder.h"
 #include "train/trainee.h"
 #include "vision/vit.h"
 

@@ -3,7 +3,7 @@
 #include "base/digest.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "train/folder.h"
+#include "base/folder.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -6,7 +6,7 @@
 #include "model/context.h"
 #include "tensor/loss.h"
 #include "text/tokenizer.h"
-#include "train/folder.h"
+#include "base/folder.h"
 #include "train/fresh.h"
 #include "train/render.h"
 #include "train/task.h"

@@ -1,7 +1,7 @@
 #include "train/trainee.h"
 
 #include "base/file.h"
-#include "train/folder.h"
+#include "base/folder.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,7 +3,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "model/context.h"
-#include "train/folder.h"
+#include "base/folder.h"
 
 #include <dirent.h>
 #include <math.h>

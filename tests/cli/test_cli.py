@@ -145,7 +145,7 @@ class Options(CommandTest):
         self.refused(2, ["OUT is missing"], "convert", "x")
         self.refused(2, ['"z"', "too much"], "inspect", "x", "z")
         self.refused(2, ['"z"', "too much"], "ask", "x", "y", "z")
-        self.refused(2, ["new or info"], "model")
+        self.refused(2, ["a command is missing"], "model")
         self.refused(2, ["new or info", "other"], "model", "other")
 
     def test_options_that_belong_together(self):

@@ -1,4 +1,4 @@
-#include "train/folder.h"
+#include "base/folder.h"
 
 #include "base/file.h"
 
@@ -71,21 +71,21 @@ tomo_status tomo_json_write(const cJSON *root, const char *folder, const char *n
     return status;
 }
 
-static tomo_status copy_file(const char *from, const char *to, tomo_error *err) {
+/* hooks NULL: nobody is told how far it is. */
+static tomo_status copy_file(const char *from, const char *to, const tomo_hooks *hooks, tomo_error *err) {
     tomo_map map;
     tomo_writer *writer = NULL;
     tomo_status status = tomo_map_open(from, &map, err);
     if (status != TOMO_OK) return status;
     status = tomo_writer_open(to, &writer, err);
-    if (status == TOMO_OK) {
-        status = tomo_writer_write(writer, map.data, map.size, err);
-        if (status == TOMO_OK) {
-            status = tomo_writer_commit(writer, err);
-        } else {
-            tomo_writer_abort(writer);
-        }
+    const size_t step = (size_t)64 << 20;
+    for (size_t at = 0; at < map.size && status == TOMO_OK; at += step) {
+        status = tomo_writer_write(writer, map.data + at, map.size - at < step ? map.size - at : step, err);
+        if (status == TOMO_OK) status = tomo_progress(hooks, "copying", (int64_t)at, (int64_t)map.size, err);
     }
     tomo_map_close(&map);
+    if (status == TOMO_OK) return tomo_writer_commit(writer, err);
+    tomo_writer_abort(writer);
     return status;
 }
 
@@ -103,10 +103,16 @@ static tomo_status link_file(const char *from, const char *to, tomo_error *err) 
     char *real = realpath(from, NULL);
     bool linked = real != NULL && link(real, to) == 0;
     free(real);
-    return linked ? TOMO_OK : copy_file(from, to, err);
+    return linked ? TOMO_OK : copy_file(from, to, NULL, err);
 }
 
-tomo_status tomo_folder_link(const char *from, const char *to, bool weights, tomo_error *err) {
+/* How tomo_folder_link and tomo_folder_copy differ. */
+typedef struct transfer {
+    bool link, weights;
+    const tomo_hooks *hooks;
+} transfer;
+
+static tomo_status transfer_files(const char *from, const char *to, transfer how, tomo_error *err) {
     DIR *folder = opendir(from);
     if (folder == NULL) return tomo_fail_errno(err, from, "open");
     tomo_status status =
@@ -114,18 +120,26 @@ tomo_status tomo_folder_link(const char *from, const char *to, bool weights, tom
     struct dirent *entry;
     while (status == TOMO_OK && (entry = readdir(folder)) != NULL) {
         struct stat info;
-        if (!weights && is_weights(entry->d_name)) continue;
+        if (!how.weights && is_weights(entry->d_name)) continue;
         char *source = tomo_path_join(from, entry->d_name), *target = tomo_path_join(to, entry->d_name);
         if (source == NULL || target == NULL) {
             status = tomo_fail_memory(err, from, 0);
         } else if (stat(source, &info) == 0 && S_ISREG(info.st_mode)) {
-            status = link_file(source, target, err);
+            status = how.link ? link_file(source, target, err) : copy_file(source, target, how.hooks, err);
         }
         free(source);
         free(target);
     }
     closedir(folder);
     return status;
+}
+
+tomo_status tomo_folder_link(const char *from, const char *to, bool weights, tomo_error *err) {
+    return transfer_files(from, to, (transfer){.link = true, .weights = weights}, err);
+}
+
+tomo_status tomo_folder_copy(const char *from, const char *to, const tomo_hooks *hooks, tomo_error *err) {
+    return transfer_files(from, to, (transfer){.weights = true, .hooks = hooks}, err);
 }
 
 tomo_status tomo_make_folders(const char *path, tomo_error *err) {

@@ -1,7 +1,8 @@
 /* folder.h - folders that are written as a whole. */
-#ifndef TOMO_TRAIN_FOLDER_H
-#define TOMO_TRAIN_FOLDER_H
+#ifndef TOMO_BASE_FOLDER_H
+#define TOMO_BASE_FOLDER_H
 
+#include "base/hooks.h"
 #include "base/json.h"
 
 /* Makes a folder and those above it, where they are missing. */
@@ -18,5 +19,8 @@ tomo_status tomo_json_write(const cJSON *root, const char *folder, const char *n
 /* Links (hard) or copies the regular files of `from` to the folder `to`, which is made; weights are left out
  * (*.safetensors, *.bin and their indices) unless `weights`. */
 tomo_status tomo_folder_link(const char *from, const char *to, bool weights, tomo_error *err);
+/* Copies the regular files of `from` to the folder `to`, which is made; sub-folders are left out. hooks: is
+ * told how far it is and may stop it, or NULL. */
+tomo_status tomo_folder_copy(const char *from, const char *to, const tomo_hooks *hooks, tomo_error *err);
 
 #endif
