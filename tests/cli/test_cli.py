@@ -146,7 +146,7 @@ class Options(CommandTest):
         self.refused(2, ['"z"', "too much"], "inspect", "x", "z")
         self.refused(2, ['"z"', "too much"], "ask", "x", "y", "z")
         self.refused(2, ["a command is missing"], "model")
-        self.refused(2, ["new or info", "other"], "model", "other")
+        self.refused(2, ["is wanted", "other"], "model", "other")
 
     def test_options_that_belong_together(self):
         self.refused(2, ["-o FILE is missing"], "trace", "x", "y")
