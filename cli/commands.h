@@ -17,7 +17,8 @@ extern const command command_data;
 extern const command command_eval;
 extern const command command_score;
 extern const command command_bench;
-extern const command command_model_tune; /* of command_model */
+extern const command command_model_quantize; /* of command_model, as the next */
+extern const command command_model_tune;
 extern const command command_train;
 
 #endif

@@ -110,7 +110,8 @@ static const command command_info = {
 
 /* ------------------------------------------------------------------------------ */
 
-static const command *const subcommands[] = {&command_new, &command_info, &command_model_tune};
+static const command *const subcommands[] = {&command_new, &command_info, &command_model_quantize,
+                                             &command_model_tune};
 
 static void print_help(const command *self) {
     printf("tomo model: %s.\n\nusage: tomo model COMMAND ... [options]\n\n", self->purpose);
@@ -123,7 +124,7 @@ static void print_help(const command *self) {
 
 static int model_run(const command *self, int argc, char **argv) {
     const char *name = argc > 1 ? argv[1] : NULL;
-    if (name == NULL) return options_wrong(self, "a command is missing: new, info or tune-prune");
+    if (name == NULL) return options_wrong(self, "a command is missing: new, info, quantize or tune-prune");
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
         print_help(self);
         return EXIT_DONE;
@@ -132,7 +133,8 @@ static int model_run(const command *self, int argc, char **argv) {
         const char *second = strchr(subcommands[i]->name, ' ') + 1;
         if (strcmp(second, name) == 0) return subcommands[i]->run(subcommands[i], argc - 1, argv + 1);
     }
-    return options_wrong(self, "\"%.60s\" is not possible; new, info or tune-prune is wanted", name);
+    return options_wrong(self, "\"%.60s\" is not possible; new, info, quantize or tune-prune is wanted",
+                         name);
 }
 
 const command command_model = {

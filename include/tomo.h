@@ -294,6 +294,13 @@ TOMO_API tomo_status tomo_session_choose(tomo_session *session, const char *ques
                                          const char *const *choices, size_t count, tomo_choice *results,
                                          tomo_error *err);
 
+/* Natural log-probability of text as the answer to question (NULL: as the report) about the scan that was
+ * read, summed over its tokens, whose number is told. Without a scan: of the text alone, from its second
+ * token on. */
+TOMO_API tomo_status tomo_session_log_probability(tomo_session *session, const char *question,
+                                                  const char *text, double *log_probability, size_t *tokens,
+                                                  tomo_error *err);
+
 /* From now on keeps every stage's output of the next tomo_session_read_scan and question. */
 TOMO_API tomo_status tomo_session_trace_start(tomo_session *session, tomo_error *err);
 /* Writes what was kept as a safetensors file (docs/formats.md lists the names). */
@@ -338,6 +345,12 @@ TOMO_API tomo_status tomo_train(tomo_context *context, const char *recipe, const
                                 tomo_error *err);
 
 /* ------------------------------------------------------------------ tuning */
+
+/* Writes a model directory `out`, which must not exist, whose language model is one GGUF file with weights of
+ * `type`: "q8_0" (8.5 bits a weight), "q4_0" (4.5) or "q4_1" (5). folder: a model directory, or a language
+ * model's own, of which `out` becomes the file alone. */
+TOMO_API tomo_status tomo_model_quantize(tomo_context *context, const char *folder, const char *out,
+                                         const char *type, tomo_error *err);
 
 /* Finds how much a slice's pixels may differ from the last kept slice's for it to be dropped before it is
  * encoded

@@ -71,8 +71,7 @@ tomo_status tomo_json_write(const cJSON *root, const char *folder, const char *n
     return status;
 }
 
-/* hooks NULL: nobody is told how far it is. */
-static tomo_status copy_file(const char *from, const char *to, const tomo_hooks *hooks, tomo_error *err) {
+tomo_status tomo_file_copy(const char *from, const char *to, const tomo_hooks *hooks, tomo_error *err) {
     tomo_map map;
     tomo_writer *writer = NULL;
     tomo_status status = tomo_map_open(from, &map, err);
@@ -103,7 +102,7 @@ static tomo_status link_file(const char *from, const char *to, tomo_error *err) 
     char *real = realpath(from, NULL);
     bool linked = real != NULL && link(real, to) == 0;
     free(real);
-    return linked ? TOMO_OK : copy_file(from, to, NULL, err);
+    return linked ? TOMO_OK : tomo_file_copy(from, to, NULL, err);
 }
 
 /* How tomo_folder_link and tomo_folder_copy differ. */
@@ -125,7 +124,8 @@ static tomo_status transfer_files(const char *from, const char *to, transfer how
         if (source == NULL || target == NULL) {
             status = tomo_fail_memory(err, from, 0);
         } else if (stat(source, &info) == 0 && S_ISREG(info.st_mode)) {
-            status = how.link ? link_file(source, target, err) : copy_file(source, target, how.hooks, err);
+            status =
+                how.link ? link_file(source, target, err) : tomo_file_copy(source, target, how.hooks, err);
         }
         free(source);
         free(target);

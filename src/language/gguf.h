@@ -13,6 +13,10 @@ tomo_status tomo_gguf_config(const char *file, const cJSON *metadata, bool tied,
  * words by a rule that is not known here. metadata lends its texts: it must outlive *tokenizer, which the
  * caller deletes. */
 tomo_status tomo_gguf_tokenizer(const char *file, const cJSON *metadata, cJSON **tokenizer, tomo_error *err);
+/* The other way: what a tokenizer.json (parsed, and as text) says, for the metadata of a GGUF file; the whole
+ * text goes there too, so that nothing is lost for readers that know it. vocabulary: ids that the model has.
+ */
+void tomo_gguf_add_tokenizer(cJSON *metadata, const cJSON *tokenizer, const char *text, int64_t vocabulary);
 /* The chat template, or NULL. */
 const char *tomo_gguf_chat_template(const cJSON *metadata);
 

@@ -1,11 +1,14 @@
 /* The tokenizer of a GGUF file as a tokenizer.json says it. */
 #include "language/gguf.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Numbers of tokenizer.ggml.token_type. */
 #define TOKEN_CONTROL 3
 #define TOKEN_USER_DEFINED 4
+#define TOKEN_UNUSED 5
 
 /* How words are cut, by the name in tokenizer.ggml.pre; patterns are those of the models' own tokenizer.json.
  */
@@ -170,4 +173,79 @@ tomo_status tomo_gguf_tokenizer(const char *file, const cJSON *metadata, cJSON *
     add_begin(root, metadata, tokens);
     *tokenizer = root;
     return TOMO_OK;
+}
+
+/* ----------------------------------------------------------------------- the other way */
+
+/* The name of the rule by which words are cut; "default" where none of ours is it. */
+static const char *cutting_name(const cJSON *pre) {
+    const cJSON *list = tomo_json_get(pre, "pretokenizers"), *item;
+    const char *regex = NULL;
+    bool digits = false;
+    cJSON_ArrayForEach(item, list) {
+        const cJSON *type = tomo_json_get(item, "type");
+        const cJSON *pattern = tomo_json_get(tomo_json_get(item, "pattern"), "Regex");
+        if (cJSON_IsString(type) && strcmp(type->valuestring, "Digits") == 0) digits = true;
+        if (cJSON_IsString(pattern)) regex = pattern->valuestring;
+    }
+    for (size_t i = 0; i < sizeof cuttings / sizeof cuttings[0]; i++) {
+        const cutting *c = &cuttings[i];
+        bool same = regex == NULL ? c->pattern == NULL : c->pattern != NULL && strcmp(c->pattern, regex) == 0;
+        if (same && c->digits == digits) return c->name;
+    }
+    return "default";
+}
+
+/* A merge is "a b", or in newer files ["a", "b"]. */
+static void add_merges(cJSON *metadata, const cJSON *merges) {
+    cJSON *list = cJSON_AddArrayToObject(metadata, "tokenizer.ggml.merges");
+    const cJSON *item;
+    cJSON_ArrayForEach(item, merges) {
+        const cJSON *left = cJSON_IsArray(item) ? item->child : NULL,
+                    *right = left == NULL ? NULL : left->next;
+        if (cJSON_IsString(item)) cJSON_AddItemToArray(list, cJSON_CreateString(item->valuestring));
+        if (!cJSON_IsString(left) || !cJSON_IsString(right)) continue;
+        char text[1024];
+        if (snprintf(text, sizeof text, "%s %s", left->valuestring, right->valuestring) < (int)sizeof text)
+            cJSON_AddItemToArray(list, cJSON_CreateString(text));
+    }
+}
+
+typedef struct token {
+    const char *text;
+    int kind;
+} token;
+
+static void collect_tokens(const cJSON *tokenizer, token *tokens, int64_t count) {
+    const cJSON *item;
+    int64_t id;
+    cJSON_ArrayForEach(item, tomo_json_get(tomo_json_get(tokenizer, "model"), "vocab")) {
+        if (tomo_json_whole(item, 0, count - 1, &id)) tokens[id] = (token){item->string, 1};
+    }
+    cJSON_ArrayForEach(item, tomo_json_get(tokenizer, "added_tokens")) {
+        const cJSON *text = tomo_json_get(item, "content");
+        bool special = cJSON_IsTrue(tomo_json_get(item, "special"));
+        if (cJSON_IsString(text) && tomo_json_whole(tomo_json_get(item, "id"), 0, count - 1, &id))
+            tokens[id] = (token){text->valuestring, special ? TOKEN_CONTROL : TOKEN_USER_DEFINED};
+    }
+}
+
+void tomo_gguf_add_tokenizer(cJSON *metadata, const cJSON *tokenizer, const char *text, int64_t vocabulary) {
+    token *tokens = calloc((size_t)vocabulary, sizeof *tokens);
+    cJSON_AddStringToObject(metadata, "tokenizer.ggml.model", "gpt2");
+    cJSON_AddStringToObject(metadata, "tokenizer.ggml.pre",
+                            cutting_name(tomo_json_get(tokenizer, "pre_tokenizer")));
+    cJSON_AddStringToObject(metadata, "tokenizer.huggingface.json", text);
+    if (tokens != NULL) collect_tokens(tokenizer, tokens, vocabulary);
+    cJSON *texts = cJSON_AddArrayToObject(metadata, "tokenizer.ggml.tokens");
+    cJSON *kinds = cJSON_AddArrayToObject(metadata, "tokenizer.ggml.token_type");
+    for (int64_t id = 0; tokens != NULL && id < vocabulary; id++) {
+        char unused[32];
+        (void)snprintf(unused, sizeof unused, "[PAD%lld]", (long long)id);
+        cJSON_AddItemToArray(texts, cJSON_CreateString(tokens[id].text != NULL ? tokens[id].text : unused));
+        cJSON_AddItemToArray(kinds,
+                             cJSON_CreateNumber(tokens[id].text != NULL ? tokens[id].kind : TOKEN_UNUSED));
+    }
+    add_merges(metadata, tomo_json_get(tomo_json_get(tokenizer, "model"), "merges"));
+    free(tokens);
 }

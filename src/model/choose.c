@@ -1,4 +1,5 @@
 /* choose.c - closed questions: how likely each offered answer is. */
+#include "model/likelihood.h"
 #include "model/prompt.h"
 #include "model/session.h"
 
@@ -17,13 +18,6 @@ static bool write_question(tomo_buffer *text, const char *question, const char *
     return done;
 }
 
-static double log_of_sum(const float *logits, int64_t n) {
-    double largest = -INFINITY, sum = 0;
-    for (int64_t i = 0; i < n; i++) largest = fmax(largest, (double)logits[i]);
-    for (int64_t i = 0; i < n; i++) sum += exp((double)logits[i] - largest);
-    return largest + log(sum);
-}
-
 static tomo_status encode(const tomo_model *m, tomo_ids *ids, const char *text, tomo_error *err) {
     tomo_status status = tomo_tokenizer_encode(m->tokenizer, text, strlen(text),
                                                (tomo_encode_options){.plain = true}, ids, err);
@@ -32,28 +26,6 @@ static tomo_status encode(const tomo_model *m, tomo_ids *ids, const char *text, 
             tomo_fail(err, TOMO_E_HEADER, "%s: the tokenizer gives no token for \"%.40s\"", m->folder, text);
     }
     return status;
-}
-
-/* Log-probability of ids after the prompt that the cache holds and whose logits are `first`; the cache is
- * left as it was. */
-static tomo_status score(tomo_session *s, const float *first, const tomo_ids *ids, double *sum,
-                         tomo_error *err) {
-    int64_t V = tomo_decoder_get_config(s->model->decoder)->vocabulary, count = (int64_t)ids->count;
-    int64_t length = tomo_kv_cache_length(s->cache);
-    *sum = (double)first[ids->data[0]] - log_of_sum(first, V);
-    if (count == 1) return TOMO_OK;
-    tomo_arena_mark mark = tomo_arena_get_mark(s->exec.arena);
-    tomo_ids head = {ids->data, (size_t)count - 1, ids->capacity};
-    tomo_tensor *x = tomo_prompt_embed(s->model, &s->exec, &head, NULL, 0);
-    tomo_tensor *hidden = tomo_decoder_forward(s->model->decoder, &s->exec, s->cache, x);
-    tomo_tensor *logits = tomo_decoder_logits(s->model->decoder, &s->exec, hidden);
-    for (int64_t i = 1; i < count && logits != NULL; i++) {
-        const float *row = tomo_tensor_f32(logits) + (i - 1) * V;
-        *sum += (double)row[ids->data[i]] - log_of_sum(row, V);
-    }
-    tomo_kv_cache_truncate(s->cache, length);
-    tomo_arena_rewind(s->exec.arena, mark);
-    return tomo_exec_status(&s->exec, err);
 }
 
 /* Soft-max over the choices, in place. */
@@ -87,7 +59,8 @@ static tomo_status score_choices(tomo_session *s, const tomo_ids *prompt, tomo_i
             return tomo_fail(err, TOMO_E_HEADER, "%s: the tokenizer gives id %d", s->model->folder,
                              (int)letters[i]);
         results[i].probability = (double)tomo_tensor_f32(logits)[letters[i]];
-        status = score(s, tomo_tensor_f32(logits), &answers[i], &results[i].log_probability, err);
+        status =
+            tomo_session_score(s, tomo_tensor_f32(logits), &answers[i], &results[i].log_probability, err);
         results[i].log_probability_per_token = results[i].log_probability / (double)answers[i].count;
     }
     if (status == TOMO_OK) normalise(results, count);

@@ -24,6 +24,8 @@ tomo_status gguf_begin(const char *file, const unsigned char *bytes, size_t size
 /* `keys` pairs of key and value into a JSON object; leaves the cursor at the first tensor. NULL and a failed
  * cursor when something is wrong. */
 cJSON *gguf_take_metadata(gguf_cursor *c, uint64_t keys);
+/* The format's number of a tensor type that is read. */
+uint32_t gguf_type_number(tomo_dtype dtype);
 tomo_status gguf_fail(gguf_cursor *c, tomo_status status, const char *format, ...) TOMO_PRINTF(3, 4);
 
 #endif

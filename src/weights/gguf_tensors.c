@@ -1,5 +1,6 @@
 /* The tensors of a GGUF file under the names and in the order of the model's downloaded form. */
 #include "weights/gguf_impl.h"
+#include "weights/gguf_write.h"
 
 #include "base/size.h"
 
@@ -67,6 +68,32 @@ static void translate(const char *gguf, char out[MOST_NAME + 64]) {
         }
     }
     (void)snprintf(out, MOST_NAME + 64, "%s", gguf);
+}
+
+uint32_t gguf_type_number(tomo_dtype dtype) {
+    for (size_t i = 0; i < COUNT_OF(types); i++) {
+        if (types[i].dtype == dtype) return types[i].number;
+    }
+    return UINT32_MAX; /* callers write types of this table alone */
+}
+
+bool tomo_gguf_tensor_name(const char *downloaded, char *name) {
+    const char *ending = strrchr(downloaded, '.');
+    if (ending == NULL) return false;
+    size_t length = (size_t)(ending - downloaded);
+    for (size_t i = 0; i < COUNT_OF(whole_names); i++) {
+        if (strlen(whole_names[i].name) == length && strncmp(whole_names[i].name, downloaded, length) == 0)
+            return snprintf(name, MOST_NAME, "%s%s", whole_names[i].gguf, ending) < MOST_NAME;
+    }
+    char *rest = NULL;
+    if (strncmp(downloaded, "model.layers.", 13) != 0) return false;
+    long layer = strtol(downloaded + 13, &rest, 10);
+    for (size_t i = 0; i < COUNT_OF(layer_names) && *rest == '.'; i++) {
+        size_t part = strlen(layer_names[i].name);
+        if (strncmp(rest + 1, layer_names[i].name, part) == 0 && rest + 1 + part == ending)
+            return snprintf(name, MOST_NAME, "blk.%ld.%s%s", layer, layer_names[i].gguf, ending) < MOST_NAME;
+    }
+    return false;
 }
 
 /* A head's rows (or bias elements) lie as 0, half, 1, half + 1, ...; in order they are 0, 1, .... */
