@@ -176,6 +176,47 @@ tomo_status tomo_decoder_pack(tomo_decoder *d, tomo_pool *pool, const tomo_kerne
     return status == TOMO_OK ? pack_layer(d, pool, kernels, &d->head, precision, err) : status;
 }
 
+/* Calls `see` for every linear layer and the head. */
+static tomo_status each_linear(tomo_decoder *d,
+                               tomo_status (*see)(void *user, tomo_linear *layer, tomo_error *err),
+                               void *user, tomo_error *err) {
+    tomo_status status = TOMO_OK;
+    for (int64_t i = 0; i < d->config.layers; i++) {
+        tomo_decoder_layer *l = &d->layers[i];
+        tomo_linear *layers[] = {&l->query, &l->key, &l->value, &l->out, &l->gate, &l->up, &l->down};
+        for (size_t k = 0; k < sizeof layers / sizeof layers[0] && status == TOMO_OK; k++)
+            status = see(user, layers[k], err);
+    }
+    return status == TOMO_OK ? see(user, &d->head, err) : status;
+}
+
+typedef struct packer {
+    tomo_packs *packs;
+    tomo_pool *pool;
+    const tomo_kernels *kernels;
+} packer;
+
+static tomo_status pack_back(void *user, tomo_linear *layer, tomo_error *err) {
+    const packer *p = user;
+    return tomo_packs_add_back(p->packs, p->pool, p->kernels, layer, err);
+}
+
+tomo_status tomo_decoder_pack_back(tomo_decoder *d, tomo_pool *pool, const tomo_kernels *kernels,
+                                   tomo_error *err) {
+    packer p = {&d->packs, pool, kernels};
+    return each_linear(d, pack_back, &p, err);
+}
+
+static tomo_status is_float(void *user, tomo_linear *layer, tomo_error *err) {
+    (void)user;
+    (void)err;
+    return tomo_dtype_block(layer->weight.dtype) > 1 ? TOMO_E_UNSUPPORTED : TOMO_OK;
+}
+
+bool tomo_decoder_passes_gradients(const tomo_decoder *decoder) {
+    return each_linear((tomo_decoder *)(uintptr_t)decoder, is_float, NULL, NULL) == TOMO_OK;
+}
+
 tomo_status tomo_decoder_open(const char *folder, const char *adapter, bool merge, tomo_decoder **decoder,
                               tomo_error *err) {
     return open_decoder(folder, adapter, merge, NULL, decoder, err);
@@ -420,8 +461,8 @@ tomo_tensor *tomo_decoder_forward_packed(const tomo_decoder *d, tomo_exec *exec,
     return run_layers(d, exec, &at, embeddings);
 }
 
-const tomo_tensor *tomo_decoder_head(const tomo_decoder *d) {
-    return &d->head.weight;
+const tomo_linear *tomo_decoder_head(const tomo_decoder *d) {
+    return &d->head;
 }
 
 tomo_tensor *tomo_decoder_logits(const tomo_decoder *d, tomo_exec *exec, const tomo_tensor *hidden) {

@@ -32,6 +32,12 @@ tomo_status tomo_decoder_add_lora(tomo_decoder *decoder, const tomo_lora_setting
                                   tomo_parameters *parameters, tomo_error *err);
 /* Makes the adapter with which the decoder was opened (not merged) trainable. */
 tomo_status tomo_decoder_train_lora(tomo_decoder *decoder, tomo_parameters *parameters, tomo_error *err);
+/* For training through a decoder that is packed in BF16 and not trained itself: its weights transposed too,
+ * so that gradients are multiplied in BF16 as well. */
+tomo_status tomo_decoder_pack_back(tomo_decoder *decoder, tomo_pool *pool, const tomo_kernels *kernels,
+                                   tomo_error *err);
+/* False where weights are quantised: no gradient passes through them. */
+bool tomo_decoder_passes_gradients(const tomo_decoder *decoder);
 void tomo_decoder_free(tomo_decoder *decoder);
 const tomo_decoder_config *tomo_decoder_get_config(const tomo_decoder *decoder);
 /* Bytes of the weights that a pass reads, in the form that it reads, and their number. */
@@ -64,8 +70,8 @@ tomo_tensor *tomo_decoder_forward(const tomo_decoder *decoder, tomo_exec *exec, 
  * starts[i + 1] - 1 (starts [count + 1]) and begins at position 0. May leave notes on a tape. */
 tomo_tensor *tomo_decoder_forward_packed(const tomo_decoder *decoder, tomo_exec *exec,
                                          const tomo_tensor *embeddings, const int64_t *starts, int64_t count);
-/* The output matrix [V, H], with its gradient where it is trained. */
-const tomo_tensor *tomo_decoder_head(const tomo_decoder *decoder);
+/* The output layer H -> V, its weight with its gradient where it is trained. */
+const tomo_linear *tomo_decoder_head(const tomo_decoder *decoder);
 /* hidden [T, H] -> logits [T, V] */
 tomo_tensor *tomo_decoder_logits(const tomo_decoder *decoder, tomo_exec *exec, const tomo_tensor *hidden);
 

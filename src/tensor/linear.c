@@ -10,6 +10,7 @@
 typedef struct linear_attributes {
     float lora_scale;
     const float *hidden; /* scale * (x A^T), [rows, rank] */
+    const tomo_packed *packed_back;
 } linear_attributes;
 
 /* dy summed over the rows, in order: db [n] += sum dy [m, n]. */
@@ -40,7 +41,12 @@ static void linear_backward(tomo_exec *exec, const tomo_node *node) {
     int64_t rows = tomo_tensor_rows(x), out = w->shape[0], in = w->shape[1];
     const float *dy = node->output.grad;
     tomo_arena_mark mark = tomo_arena_get_mark(exec->arena);
-    if (x->grad != NULL) tomo_gemm_backward_input(exec, x->grad, dy, rows, w);
+    const tomo_packed *packed = ((const linear_attributes *)node->attributes)->packed_back;
+    if (x->grad != NULL && packed != NULL) {
+        tomo_packed_product(exec, x->grad, in, dy, rows, packed, (tomo_epilogue){.residual = x->grad});
+    } else if (x->grad != NULL) {
+        tomo_gemm_backward_input(exec, x->grad, dy, rows, w);
+    }
     if (w->grad != NULL) tomo_gemm_backward_weight(exec, w->grad, dy, tomo_tensor_f32(x), rows, out, in, 1);
     if (bias->grad != NULL) bias_backward(exec, bias->grad, dy, rows, out);
     if (node->inputs[3].data != NULL) adapter_backward(exec, node, rows);
@@ -63,7 +69,7 @@ static void forward(tomo_exec *exec, const tomo_tensor *x, const tomo_linear *la
     int64_t rows = tomo_tensor_rows(x), in = tomo_tensor_width(x), out = layer->weight.shape[0];
     bool adapted = layer->lora_a.data != NULL;
     tomo_epilogue own = adapted ? (tomo_epilogue){0} : epilogue;
-    if (layer->packed != NULL && exec->tape == NULL) {
+    if (layer->packed != NULL && (exec->tape == NULL || layer->packed_back != NULL)) {
         tomo_packed_product(exec, tomo_tensor_f32(y), out, tomo_tensor_f32(x), rows, layer->packed, own);
     } else {
         tomo_gemm(exec, tomo_tensor_f32(y), out, tomo_tensor_f32(x), in, rows, &layer->weight, false, own);
@@ -97,7 +103,7 @@ tomo_tensor *tomo_op_linear(tomo_exec *exec, const tomo_tensor *x, const tomo_li
                               residual == NULL ? NULL : tomo_tensor_f32(residual)};
     float *hidden = NULL;
     forward(exec, x, layer, epilogue, y, &hidden);
-    linear_attributes attributes = {layer->lora_scale, hidden};
+    linear_attributes attributes = {layer->lora_scale, hidden, layer->packed_back};
     const tomo_tensor *inputs[] = {x, &layer->weight, &layer->bias, &layer->lora_a, &layer->lora_b};
     tomo_tape_record(exec, linear_backward, y, inputs, 5, &attributes, sizeof attributes);
     return exec->error.status == TOMO_OK ? y : NULL;

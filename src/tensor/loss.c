@@ -1,6 +1,7 @@
 #include "tensor/loss.h"
 
 #include "tensor/gemm.h"
+#include "tensor/packed.h"
 
 #include <assert.h>
 #include <math.h>
@@ -44,28 +45,34 @@ static void loss_row(void *argument, int64_t row, int worker) {
 }
 
 /* The loss of `rows` gathered rows x [rows, H]; dx (or NULL) receives their gradient. */
-static double run_chunk(tomo_exec *exec, chunk *c, const tomo_tensor *head, const float *x, int64_t rows,
+static double run_chunk(tomo_exec *exec, chunk *c, const tomo_linear *head, const float *x, int64_t rows,
                         float *dx) {
+    const tomo_tensor *w = &head->weight;
+    int64_t H = w->shape[1];
     double sum = 0;
-    tomo_gemm(exec, c->logits, c->classes, x, head->shape[1], rows, head, false, (tomo_epilogue){0});
+    if (head->packed != NULL) {
+        tomo_packed_product(exec, c->logits, c->classes, x, rows, head->packed, (tomo_epilogue){0});
+    } else {
+        tomo_gemm(exec, c->logits, c->classes, x, H, rows, w, false, (tomo_epilogue){0});
+    }
     tomo_pool_run(exec->pool, rows, loss_row, c);
     for (int64_t r = 0; r < rows; r++) sum += c->losses[r];
-    if (dx != NULL) {
-        memset(dx, 0, (size_t)(rows * head->shape[1]) * sizeof *dx);
-        tomo_gemm_backward_input(exec, dx, c->logits, rows, head);
+    if (dx != NULL && head->packed_back != NULL) {
+        tomo_packed_product(exec, dx, H, c->logits, rows, head->packed_back, (tomo_epilogue){0});
+    } else if (dx != NULL) {
+        memset(dx, 0, (size_t)(rows * H) * sizeof *dx);
+        tomo_gemm_backward_input(exec, dx, c->logits, rows, w);
     }
-    if (head->grad != NULL) {
-        tomo_gemm_backward_weight(exec, head->grad, c->logits, x, rows, c->classes, head->shape[1], 1);
-    }
+    if (w->grad != NULL) tomo_gemm_backward_weight(exec, w->grad, c->logits, x, rows, c->classes, H, 1);
     return sum;
 }
 
-double tomo_loss_cross_entropy(tomo_exec *exec, const tomo_tensor *hidden, const tomo_tensor *head,
+double tomo_loss_cross_entropy(tomo_exec *exec, const tomo_tensor *hidden, const tomo_linear *head,
                                const int32_t *labels, float scale) {
     if (hidden == NULL || exec->error.status != TOMO_OK) return 0;
-    int64_t T = hidden->shape[0], H = hidden->shape[1], V = head->shape[0], most = CHUNK_FLOATS / V,
+    int64_t T = hidden->shape[0], H = hidden->shape[1], V = head->weight.shape[0], most = CHUNK_FLOATS / V,
             learned = 0;
-    assert(tomo_tensor_is_contiguous(hidden) && head->shape[1] == H);
+    assert(tomo_tensor_is_contiguous(hidden) && head->weight.shape[1] == H);
     for (int64_t t = 0; t < T; t++) learned += labels[t] >= 0;
     if (most < 16) most = 16;
     if (most > learned) most = learned;

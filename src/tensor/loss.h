@@ -9,11 +9,11 @@
 double tomo_cross_entropy_row(const tomo_kernels *kernels, float *logits, int64_t n, int32_t label,
                               float scale);
 
-/* The sum over rows t with labels[t] >= 0 of -log softmax(hidden_t head^T)[labels[t]]; hidden [T, H], head
- * [V, H] without bias or adapter. Adds scale times its gradient to hidden's and to head's, where they have
- * one; without a tape and gradients it is the value alone. Logits exist for a few rows at a time, so the
- * largest thing is not [T, V]. A failure is kept in the exec. */
-double tomo_loss_cross_entropy(tomo_exec *exec, const tomo_tensor *hidden, const tomo_tensor *head,
+/* The sum over rows t with labels[t] >= 0 of -log softmax(hidden_t W^T)[labels[t]]; hidden [T, H], W [V, H]
+ * the weight of head, which has no bias and no adapter. Adds scale times its gradient to hidden's and to
+ * head's, where they have one; without a tape and gradients it is the value alone. Logits exist for a few
+ * rows at a time, so the largest thing is not [T, V]. A failure is kept in the exec. */
+double tomo_loss_cross_entropy(tomo_exec *exec, const tomo_tensor *hidden, const tomo_linear *head,
                                const int32_t *labels, float scale);
 
 /* CLIP's contrastive loss: rows of image and text [B, E] are divided by their lengths, logits =

@@ -14,8 +14,9 @@ typedef struct tomo_linear {
     tomo_tensor lora_a; /* [rank, in] F32, or data NULL */
     tomo_tensor lora_b; /* [out, rank] F32 */
     float lora_scale;
-    /* The weight in the form of a faster, less exact product (packed.h), or NULL; not used with a tape. */
-    const struct tomo_packed *packed;
+    /* The weight in the form of a faster, less exact product (packed.h), or NULL. With a tape it is used
+     * where the transposed weight is there too, for the way back. */
+    const struct tomo_packed *packed, *packed_back;
 } tomo_linear;
 
 /* x [..., in] -> activation(x W^T + bias + adapter) + residual, [..., out]. residual: [..., out] or NULL. */

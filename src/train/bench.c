@@ -107,7 +107,8 @@ static tomo_status open_bench(tomo_context *context, bench *b, tomo_error *err) 
     }
     char start[4096];
     (void)snprintf(start, sizeof start, "%s/start", r->run);
-    tomo_status status = tomo_trainee_open(context, r->model, r->config, start, &b->trainee, err);
+    tomo_trainee_options t = {r->model, r->precision, r->config, start};
+    tomo_status status = tomo_trainee_open(context, &t, &b->trainee, err);
     if (status == TOMO_OK) status = tomo_trainee_prepare(&b->trainee, b->stage, 1, err);
     tomo_task_options o = {.context = context,
                            .stage = b->stage,

@@ -101,7 +101,8 @@ static tomo_status open_task(training_run *r, const tomo_stage *stage, tomo_task
         (void)snprintf(start, sizeof start, "%s/start", r->recipe.run);
         if (r->parallel.rank > 0)
             (void)snprintf(start, sizeof start, "%s/start-rank%d", r->recipe.run, r->parallel.rank);
-        status = tomo_trainee_open(r->context, r->recipe.model, r->recipe.config, start, &r->trainee, err);
+        tomo_trainee_options t = {r->recipe.model, r->recipe.precision, r->recipe.config, start};
+        status = tomo_trainee_open(r->context, &t, &r->trainee, err);
     }
     /* Parts of the stages before are trained weights too. */
     for (int64_t i = 0; i <= r->position.stage && status == TOMO_OK; i++) {

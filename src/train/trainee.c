@@ -90,19 +90,33 @@ static tomo_status make_start(const char *folder, const cJSON *config, const cha
     return status;
 }
 
-tomo_status tomo_trainee_open(tomo_context *context, const char *folder, const cJSON *config,
-                              const char *start, tomo_trainee *t, tomo_error *err) {
-    *t = (tomo_trainee){0};
-    tomo_status status = config == NULL ? TOMO_OK : make_start(folder, config, start, err);
-    if (status == TOMO_OK) {
-        status = tomo_model_open(context, config == NULL ? folder : start, NULL, &t->model, err);
-    }
-    if (status != TOMO_OK) return status;
-    tomo_model *m = t->model;
+/* Gradients have to pass through the language model, also where it is frozen. */
+static tomo_status check_model(tomo_context *context, const tomo_trainee_options *o, tomo_model *m,
+                               tomo_error *err) {
     if (!m->reads_scans) {
         return tomo_fail(err, TOMO_E_UNSUPPORTED,
-                         "%s: a language model alone; a model directory is wanted (tomo model new)", folder);
+                         "%s: a language model alone; a model directory is wanted (tomo model new)",
+                         o->folder);
     }
+    if (!tomo_decoder_passes_gradients(m->decoder)) {
+        return tomo_fail(
+            err, TOMO_E_UNSUPPORTED,
+            "%s: its language model is quantised; the one in F32, BF16 or F16 is wanted to train", o->folder);
+    }
+    return tomo_decoder_pack_back(m->decoder, context->pool, context->kernels, err);
+}
+
+tomo_status tomo_trainee_open(tomo_context *context, const tomo_trainee_options *o, tomo_trainee *t,
+                              tomo_error *err) {
+    *t = (tomo_trainee){0};
+    tomo_model_options options = {.precision = o->precision};
+    tomo_status status = o->config == NULL ? TOMO_OK : make_start(o->folder, o->config, o->start, err);
+    if (status == TOMO_OK) {
+        status = tomo_model_open(context, o->config == NULL ? o->folder : o->start, &options, &t->model, err);
+    }
+    if (status == TOMO_OK) status = check_model(context, o, t->model, err);
+    if (status != TOMO_OK) return status;
+    tomo_model *m = t->model;
     /* The trainable connector takes the place of the one that was opened. */
     tomo_connector *connector = NULL;
     status = tomo_connector_create_trainable(&m->config.connector, m->weights, &t->parts[0], &connector, err);

@@ -13,11 +13,18 @@ typedef struct tomo_trainee {
     bool has_adapter, own_language;
 } tomo_trainee;
 
-/* folder: a model directory. config (or NULL): sections whose members replace those of its config.json; the
- * model directory with them is then made at `start`. *trainee is freed by tomo_trainee_free, also after a
- * failure. */
-tomo_status tomo_trainee_open(tomo_context *context, const char *folder, const cJSON *config,
-                              const char *start, tomo_trainee *trainee, tomo_error *err);
+/* What a trainee begins with. */
+typedef struct tomo_trainee_options {
+    const char *folder; /* a model directory */
+    const char
+        *precision;      /* of frozen weights, as tomo_model_options has it; training takes f32, bf16, fast */
+    const cJSON *config; /* sections whose members replace those of its config.json; or NULL */
+    const char *start;   /* where the model directory with them is made */
+} tomo_trainee_options;
+
+/* *trainee is freed by tomo_trainee_free, also after a failure. */
+tomo_status tomo_trainee_open(tomo_context *context, const tomo_trainee_options *options,
+                              tomo_trainee *trainee, tomo_error *err);
 void tomo_trainee_free(tomo_trainee *trainee);
 
 /* Makes what the stage trains trainable; the seed is that of a fresh adapter. */

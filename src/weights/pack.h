@@ -21,4 +21,8 @@ tomo_status tomo_packs_add(tomo_packs *packs, tomo_pool *pool, const tomo_kernel
                            const tomo_checkpoint *checkpoint, tomo_linear *layer, tomo_packing packing,
                            tomo_error *err);
 
+/* Packs the transposed weight of a layer that is packed in BF16, for gradients; others stay as they are. */
+tomo_status tomo_packs_add_back(tomo_packs *packs, tomo_pool *pool, const tomo_kernels *kernels,
+                                tomo_linear *layer, tomo_error *err);
+
 #endif

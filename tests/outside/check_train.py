@@ -127,12 +127,14 @@ class Checks:
             self.expect(f"writes {name}", (self.folder / "learns" / name).stat().st_size > 0)
 
     def check_threads(self):
-        found = []
-        for threads in (1, 2, 4):
-            code, said = self.train(self.recipe(f"threads{threads}", {"steps": 12}), "--quiet", "--threads", str(threads))
-            self.expect(f"threads {threads}", code == 0, said)
-            found.append(self.product(f"threads{threads}"))
-        self.expect("threads give the same bits", found[0] and found[0] == found[1] == found[2])
+        for name, stage, precision in (("threads", {}, "f32"), ("fast", {"train": ["connector", "lora"]}, "fast")):
+            found = []
+            for threads in (1, 2, 4):
+                recipe = self.recipe(f"{name}{threads}", dict({"steps": 12}, **stage), precision=precision)
+                code, said = self.train(recipe, "--quiet", "--threads", str(threads))
+                self.expect(f"{name} {threads}", code == 0, said)
+                found.append(self.product(f"{name}{threads}"))
+            self.expect(f"{name}: threads give the same bits", found[0] and found[0] == found[1] == found[2])
 
     def check_kills(self):
         """A run that is killed at random moments ends as one that is not."""

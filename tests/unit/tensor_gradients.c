@@ -285,7 +285,8 @@ static void check_loss(const char *name, leaves *l, double (*loss)(leaves *l)) {
 
 static double cross_entropy(leaves *l) {
     static const int32_t labels[] = {4, -100, 0, 11, -100, 7};
-    return tomo_loss_cross_entropy(&exec, &l->t[0], &l->t[1], labels, 1);
+    tomo_linear head = {.weight = l->t[1]};
+    return tomo_loss_cross_entropy(&exec, &l->t[0], &head, labels, 1);
 }
 
 static double contrastive(leaves *l) {
