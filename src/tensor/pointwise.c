@@ -59,29 +59,29 @@ static void pair_rows(const void *argument, const tomo_kernels *kernels, int64_t
     }
 }
 
-/* d activation(x) / dx, in double: the backward pass is bounded by its products, not by this. */
-static double slope_of(tomo_activation activation, double x) {
-    double s, u, t;
+/* d activation(x) / dx. */
+static float slope_of(tomo_activation activation, float x) {
+    float s, u, t;
     switch (activation) {
     case TOMO_ACT_NONE:
         return 1;
     case TOMO_ACT_GELU: /* Phi(x) + x phi(x) */
-        return 0.5 * (1 + erf(x * 0.70710678118654752)) + x * exp(-0.5 * x * x) * 0.39894228040143268;
+        return 0.5f * (1 + erff(x * 0.70710678f)) + x * expf(-0.5f * x * x) * 0.39894228f;
     case TOMO_ACT_GELU_TANH:
-        u = 0.79788456080286536 * (x + 0.044715 * x * x * x);
-        t = tanh(u);
-        return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * 0.79788456080286536 * (1 + 3 * 0.044715 * x * x);
+        u = 0.79788456f * (x + 0.044715f * x * x * x);
+        t = tanhf(u);
+        return 0.5f * (1 + t) + 0.5f * x * (1 - t * t) * 0.79788456f * (1 + 3 * 0.044715f * x * x);
     case TOMO_ACT_QUICK_GELU:
-        s = 1 / (1 + exp(-1.702 * x));
-        return s + 1.702 * x * s * (1 - s);
+        s = 1 / (1 + expf(-1.702f * x));
+        return s + 1.702f * x * s * (1 - s);
     case TOMO_ACT_SILU:
-        s = 1 / (1 + exp(-x));
+        s = 1 / (1 + expf(-x));
         return s + x * s * (1 - s);
     case TOMO_ACT_SIGMOID:
-        s = 1 / (1 + exp(-x));
+        s = 1 / (1 + expf(-x));
         return s * (1 - s);
     case TOMO_ACT_TANH:
-        t = tanh(x);
+        t = tanhf(x);
         return 1 - t * t;
     }
     return 0;
@@ -107,12 +107,12 @@ static void pair_row_backward(const pair_job *job, pair_row r) {
             break;
         case PAIR_SILU_MULTIPLY: {
             float s = 1.0f / (1.0f + expf(-r.a[i]));
-            da = dy * r.b[i] * (float)slope_of(TOMO_ACT_SILU, (double)r.a[i]);
+            da = dy * r.b[i] * (s + r.a[i] * s * (1 - s));
             db = dy * r.a[i] * s;
             break;
         }
         case PAIR_ACTIVATE:
-            da = dy * (float)slope_of(job->activation, (double)r.a[i]);
+            da = dy * slope_of(job->activation, r.a[i]);
             break;
         case PAIR_MIX:
             da = dy * (r.b[i] - r.c[i]);
