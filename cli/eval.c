@@ -11,7 +11,9 @@
 
 typedef struct eval_options {
     const char *data, *output, *split, *captions, *questions, *shard, *wordnet;
-    int64_t limit, draws;
+    const char *bertscore_model, *bertscore_baseline;
+    int64_t limit, draws, bertscore_layer;
+    bool bertscore_idf;
     int protocol;
     bool force_windows;
     tomo_generate_options generate;
@@ -41,6 +43,15 @@ static const option options[] = {
      AT(force_windows), 0, 0},
     {"wordnet", 0, OPTION_TEXT, "DIR",
      "WordNet 3.0 for METEOR; default /usr/share/wordnet (package wordnet-base)", AT(wordnet), 0, 0},
+    {"bertscore-model", 0, OPTION_TEXT, "DIR", "a BERT's or RoBERTa's folder: BERTScore too",
+     AT(bertscore_model), 0, 0},
+    {"bertscore-layer", 0, OPTION_INTEGER, "N",
+     "the encoder layer whose output is compared; default 17 of 24, 9 of 12, else the last",
+     AT(bertscore_layer), 1, 64},
+    {"bertscore-idf", 0, OPTION_FLAG, NULL, "tokens that are rare among the references weigh more",
+     AT(bertscore_idf), 0, 0},
+    {"bertscore-baseline", 0, OPTION_TEXT, "FILE",
+     "\"LAYER,P,R,F\": BERTScore is rescaled by the layer's row", AT(bertscore_baseline), 0, 0},
     {"draws", 0, OPTION_INTEGER, "N", "of the bootstrap; default 1000", AT(draws), 1, 1000000},
 };
 
@@ -127,6 +138,10 @@ static int eval_run(const command *self, int argc, char **argv) {
                            .generate = &mine.generate,
                            .force_windows = mine.force_windows,
                            .wordnet = mine.wordnet,
+                           .bertscore_model = mine.bertscore_model,
+                           .bertscore_layer = mine.bertscore_layer,
+                           .bertscore_idf = mine.bertscore_idf,
+                           .bertscore_baseline = mine.bertscore_baseline,
                            .draws = mine.draws,
                            .seed = common.seed};
     code = find_kind(self, operands[0], &kind);

@@ -9,7 +9,9 @@
 typedef struct score_options {
     const char *output, *compare, *train, *wordnet;
     option_texts merge;
-    int64_t draws;
+    const char *bertscore_model, *bertscore_baseline;
+    int64_t draws, bertscore_layer;
+    bool bertscore_idf;
 } score_options;
 
 #define AT(member) offsetof(score_options, member)
@@ -28,6 +30,15 @@ static const option options[] = {
      0},
     {"wordnet", 0, OPTION_TEXT, "DIR",
      "WordNet 3.0 for METEOR; default /usr/share/wordnet (package wordnet-base)", AT(wordnet), 0, 0},
+    {"bertscore-model", 0, OPTION_TEXT, "DIR", "a BERT's or RoBERTa's folder: BERTScore too",
+     AT(bertscore_model), 0, 0},
+    {"bertscore-layer", 0, OPTION_INTEGER, "N",
+     "the encoder layer whose output is compared; default 17 of 24, 9 of 12, else the last",
+     AT(bertscore_layer), 1, 64},
+    {"bertscore-idf", 0, OPTION_FLAG, NULL, "tokens that are rare among the references weigh more",
+     AT(bertscore_idf), 0, 0},
+    {"bertscore-baseline", 0, OPTION_TEXT, "FILE",
+     "\"LAYER,P,R,F\": BERTScore is rescaled by the layer's row", AT(bertscore_baseline), 0, 0},
     {"draws", 0, OPTION_INTEGER, "N", "of the bootstrap; default 1000", AT(draws), 1, 1000000},
 };
 
@@ -63,6 +74,10 @@ static int score_run(const command *self, int argc, char **argv) {
                             .rows = mine.output,
                             .train = mine.train,
                             .wordnet = mine.wordnet,
+                            .bertscore_model = mine.bertscore_model,
+                            .bertscore_layer = mine.bertscore_layer,
+                            .bertscore_idf = mine.bertscore_idf,
+                            .bertscore_baseline = mine.bertscore_baseline,
                             .draws = mine.draws,
                             .seed = common.seed};
     code = run_open_context(&r);

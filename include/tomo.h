@@ -399,8 +399,12 @@ typedef struct tomo_score_options {
     const char *rows;    /* write the rows with their scores there, in the benchmark's columns */
     const char *train;   /* a data set: scores of the rows whose text is not in its training split, beside */
     const char *wordnet; /* the folder of WordNet 3.0; default /usr/share/wordnet, and without it no METEOR */
-    int64_t draws;       /* of the bootstrap; default 1000 */
-    uint64_t seed;       /* of the bootstrap */
+    const char *bertscore_model;    /* a BERT's or RoBERTa's folder: BERTScore too */
+    int64_t bertscore_layer;        /* whose output is compared; default: 17 of 24, 9 of 12, else the last */
+    bool bertscore_idf;             /* rare tokens weigh more */
+    const char *bertscore_baseline; /* a file "LAYER,P,R,F" by which scores are rescaled */
+    int64_t draws;                  /* of the bootstrap; default 1000 */
+    uint64_t seed;                  /* of the bootstrap */
 } tomo_score_options;
 
 /* BLEU-1, ROUGE-1 and METEOR, or the accuracy of closed questions, with bootstrap intervals. JSON as
@@ -430,7 +434,11 @@ typedef struct tomo_eval_options {
     int64_t shard, shard_count;            /* the shard-th of so many parts, from 1 */
     const tomo_generate_options *generate; /* its text callback is not used */
     bool force_windows;
-    const char *wordnet; /* as in tomo_score_options, like draws */
+    const char *wordnet; /* as in tomo_score_options, like those that follow */
+    const char *bertscore_model;
+    int64_t bertscore_layer;
+    bool bertscore_idf;
+    const char *bertscore_baseline;
     int64_t draws;
     uint64_t seed; /* of the drawn instructions */
 } tomo_eval_options;

@@ -14,7 +14,7 @@ build_packages=(build-essential cmake ninja-build pkg-config
     libpng-dev libssl-dev
     wordnet-base # synonyms for METEOR
     libcmocka-dev) # the presets configure the tests too
-test_packages=(clang clang-format libclang-rt-14-dev lld python3)
+test_packages=(clang clang-format libclang-rt-14-dev lld python3 python3-pip)
 
 check=false
 set_name=test

@@ -304,8 +304,13 @@ static tomo_status score(const tomo_evaluation *e, const char *path, cJSON *scor
                          tomo_error *err) {
     const tomo_eval_options *o = e->options;
     tomo_csv *csv = NULL;
-    tomo_score_options s = {
-        .train = has_training(e) ? e->data : NULL, .wordnet = o->wordnet, .draws = o->draws};
+    tomo_score_options s = {.train = has_training(e) ? e->data : NULL,
+                            .wordnet = o->wordnet,
+                            .bertscore_model = o->bertscore_model,
+                            .bertscore_layer = o->bertscore_layer,
+                            .bertscore_idf = o->bertscore_idf,
+                            .bertscore_baseline = o->bertscore_baseline,
+                            .draws = o->draws};
     tomo_score_kind kind = e->kind == TOMO_EVAL_CAPTION ? TOMO_SCORE_CAPTION : TOMO_SCORE_VQA;
     tomo_status status = make_table(e, path, &csv, err);
     return status == TOMO_OK ? tomo_score_csv(e->context, kind, csv, &s, scores, results, err) : status;

@@ -203,6 +203,62 @@ static tomo_status score_words(tomo_results *r, const tomo_results_tools *tools,
     return status;
 }
 
+/* ------------------------------------------------------------------------------ BERTScore */
+
+/* The text without white space around it, as the scripts hand it to the scores. */
+static bool strip(tomo_arena *arena, tomo_csv_field f, tomo_csv_field *stripped) {
+    tomo_points all;
+    if (!tomo_points_decode(arena, f.text, f.size, &all)) return false;
+    tomo_points text = tomo_points_strip(all);
+    char *bytes = tomo_arena_alloc(arena, text.count * 4 + 1);
+    if (bytes == NULL) return false;
+    *stripped = (tomo_csv_field){bytes, tomo_points_encode(text, bytes, text.count * 4)};
+    return true;
+}
+
+static tomo_status weigh_tokens(const tomo_results *r, tomo_arena *arena, tomo_bertscore *b,
+                                tomo_error *err) {
+    tomo_status status = TOMO_OK;
+    for (size_t row = 0; row < r->rows && status == TOMO_OK; row++) {
+        tomo_csv_field text;
+        if (!strip(arena, tomo_csv_at(r->csv, row, r->reference), &text))
+            return tomo_fail_memory(err, "scores", 0);
+        status = tomo_bertscore_count(b, text.text, text.size, err);
+        tomo_arena_reset(arena);
+    }
+    return status == TOMO_OK ? tomo_bertscore_count(b, NULL, 0, err) : status;
+}
+
+/* Row by row: the products of the network share the threads. */
+static tomo_status score_bert_rows(tomo_results *r, tomo_arena *arena, const tomo_results_tools *tools,
+                                   tomo_error *err) {
+    tomo_status status = TOMO_OK;
+    if (tools->idf) status = weigh_tokens(r, arena, tools->bertscore, err);
+    for (size_t row = 0; row < r->rows && status == TOMO_OK; row++) {
+        tomo_csv_field p, t;
+        tomo_bertscore_value value;
+        status = tomo_progress(tools->hooks, "BERTScore", (int64_t)row, (int64_t)r->rows, err);
+        if (status != TOMO_OK) break;
+        if (!strip(arena, tomo_csv_at(r->csv, row, r->prediction), &p) ||
+            !strip(arena, tomo_csv_at(r->csv, row, r->reference), &t)) {
+            return tomo_fail_memory(err, "scores", 0);
+        }
+        status = tomo_bertscore_score(tools->bertscore, p.text, p.size, t.text, t.size, &value, err);
+        r->values[row * r->metrics + r->metrics - 1] = value.f1;
+        tomo_arena_reset(arena);
+    }
+    return status;
+}
+
+static tomo_status score_bert(tomo_results *r, const tomo_results_tools *tools, tomo_error *err) {
+    if (tools->bertscore == NULL || r->kind == TOMO_RESULTS_CLOSED) return TOMO_OK;
+    tomo_arena *arena = tomo_arena_create(0);
+    if (arena == NULL) return tomo_fail_memory(err, "scores", 0);
+    tomo_status status = score_bert_rows(r, arena, tools, err);
+    tomo_arena_free(arena);
+    return status;
+}
+
 static tomo_status score(tomo_results *r, const tomo_results_tools *tools, tomo_error *err) {
     r->rows = tomo_csv_row_count(r->csv);
     name_metrics(r, tools);
@@ -210,7 +266,8 @@ static tomo_status score(tomo_results *r, const tomo_results_tools *tools, tomo_
     r->types = calloc(r->rows, sizeof *r->types);
     if (r->values == NULL || r->types == NULL) return tomo_fail_memory(err, tomo_csv_path(r->csv), r->rows);
     tomo_status status = read_types(r, err);
-    return status == TOMO_OK ? score_words(r, tools, err) : status;
+    if (status == TOMO_OK) status = score_words(r, tools, err);
+    return status == TOMO_OK ? score_bert(r, tools, err) : status;
 }
 
 tomo_status tomo_results_open(tomo_csv *csv, bool vqa, const tomo_results_tools *tools,

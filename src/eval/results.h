@@ -47,6 +47,7 @@ typedef struct tomo_results_tools {
     const tomo_hooks *hooks;
     const tomo_wordnet *wordnet;
     tomo_bertscore *bertscore;
+    bool idf; /* BERTScore's tokens are weighed by the file's references */
 } tomo_results_tools;
 
 /* Scores the rows of csv, which it takes over, also on failure. vqa: a file with a column "Answer Choice" is

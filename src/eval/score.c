@@ -250,7 +250,11 @@ static tomo_status score_csv(scoring *s, tomo_csv *csv, cJSON *object, tomo_erro
     const tomo_score_options *o = s->options;
     const tomo_hooks *hooks = &s->context->hooks;
     tomo_status status = open_wordnet(s, err);
-    const tomo_results_tools tools = {s->context->pool, hooks, s->wordnet, s->bertscore};
+    if (status == TOMO_OK && o->bertscore_model != NULL) {
+        const tomo_bertscore_options b = {o->bertscore_layer, o->bertscore_baseline};
+        status = tomo_bertscore_open(s->context, o->bertscore_model, &b, &s->bertscore, err);
+    }
+    const tomo_results_tools tools = {s->context->pool, hooks, s->wordnet, s->bertscore, o->bertscore_idf};
     if (status != TOMO_OK) {
         tomo_csv_free(csv);
         return status;
@@ -301,6 +305,7 @@ tomo_status tomo_score_csv(tomo_context *context, tomo_score_kind kind, tomo_csv
     tomo_results_free(s.results);
     tomo_results_free(s.other);
     tomo_wordnet_free(s.wordnet);
+    tomo_bertscore_free(s.bertscore);
     free(s.unseen);
     return status;
 }

@@ -1,4 +1,4 @@
-#include "text/added.h"
+#include "text/tokenizer_impl.h"
 
 #include "text/unicode.h"
 
@@ -35,15 +35,15 @@ static tomo_status read_flags(const cJSON *item, tomo_json_at at, tomo_added_tok
     return status;
 }
 
-static tomo_status keep_texts(tomo_added_token *t, const char *file, const char *text, bool nfc,
-                              tomo_error *err) {
+static tomo_status keep_texts(tomo_added_token *t, const char *file, const char *text,
+                              const tomo_tokenizer *tokenizer, tomo_error *err) {
     t->size = strlen(text);
     t->text = strdup(text);
     if (t->text == NULL) return tomo_fail_memory(err, file, t->size);
     tomo_buffer pattern = {.maximum = SIZE_MAX};
     tomo_status status = TOMO_OK;
-    if (t->normalized && nfc) {
-        status = tomo_unicode_nfc((const unsigned char *)text, t->size, &pattern, err);
+    if (t->normalized) {
+        status = tomo_tokenizer_normalize(tokenizer, (const unsigned char *)text, t->size, &pattern, err);
     } else if (!tomo_buffer_add(&pattern, text, t->size)) {
         status = tomo_fail_memory(err, file, t->size);
     }
@@ -59,7 +59,7 @@ static tomo_status keep_texts(tomo_added_token *t, const char *file, const char 
 }
 
 static tomo_status read_token(const cJSON *item, const char *file, const tomo_vocabulary *vocabulary,
-                              bool nfc, tomo_added_token *t, tomo_error *err) {
+                              const tomo_tokenizer *tokenizer, tomo_added_token *t, tomo_error *err) {
     tomo_json_at at = {file, "added_tokens."};
     const char *text = NULL;
     int64_t id = 0;
@@ -74,7 +74,7 @@ static tomo_status read_token(const cJSON *item, const char *file, const tomo_vo
     }
     int32_t known = tomo_vocabulary_find(vocabulary, text, strlen(text));
     t->id = known >= 0 ? known : (int32_t)id; /* a token of the vocabulary keeps its id there */
-    return keep_texts(t, file, text, nfc, err);
+    return keep_texts(t, file, text, tokenizer, err);
 }
 
 static tomo_status index_ids(tomo_added *a, const char *file, tomo_error *err) {
@@ -113,7 +113,8 @@ static tomo_status build_set(tomo_added_set *set, const tomo_added *a, bool norm
 }
 
 tomo_status tomo_added_read(tomo_added *a, const char *file, const cJSON *list,
-                            const tomo_vocabulary *vocabulary, bool nfc, tomo_error *err) {
+                            const tomo_vocabulary *vocabulary, const tomo_tokenizer *tokenizer,
+                            tomo_error *err) {
     int count = cJSON_IsArray(list) ? cJSON_GetArraySize(list) : 0;
     if (count > LIMIT_COUNT) {
         return tomo_fail(err, TOMO_E_LIMIT, "%s: %d added tokens; at most %d are read", file, count,
@@ -123,7 +124,7 @@ tomo_status tomo_added_read(tomo_added *a, const char *file, const cJSON *list,
     if (a->tokens == NULL) return tomo_fail_memory(err, file, (size_t)count * sizeof *a->tokens);
     const cJSON *item;
     cJSON_ArrayForEach(item, list) {
-        tomo_status status = read_token(item, file, vocabulary, nfc, &a->tokens[a->count++], err);
+        tomo_status status = read_token(item, file, vocabulary, tokenizer, &a->tokens[a->count++], err);
         if (status != TOMO_OK) return status;
     }
     tomo_status status = index_ids(a, file, err);

@@ -3,6 +3,7 @@
 #ifndef TOMO_TEXT_ADDED_H
 #define TOMO_TEXT_ADDED_H
 
+#include "text/tokenizer.h"
 #include "text/vocabulary.h"
 
 typedef struct tomo_added_token {
@@ -32,10 +33,11 @@ typedef struct tomo_added {
     tomo_added_set raw, normalized;
 } tomo_added;
 
-/* list: the "added_tokens" of tokenizer.json. `nfc`: patterns of normalised tokens are normalised. Free what
+/* list: the "added_tokens" of tokenizer.json. tokenizer: its normalizer was read already. Free what
  * was begun also after a failure. */
 tomo_status tomo_added_read(tomo_added *added, const char *file, const cJSON *list,
-                            const tomo_vocabulary *vocabulary, bool nfc, tomo_error *err);
+                            const tomo_vocabulary *vocabulary, const tomo_tokenizer *tokenizer,
+                            tomo_error *err);
 void tomo_added_free(tomo_added *added);
 
 const tomo_added_token *tomo_added_at(const tomo_added *added, int32_t id); /* NULL: none */

@@ -10,6 +10,7 @@
 struct tomo_decode_stream {
     const tomo_tokenizer *tokenizer;
     bool skip_special;
+    bool started; /* WordPiece: a token was decoded */
     unsigned char held[4];
     size_t held_size;
 };
@@ -50,7 +51,18 @@ static tomo_status take(tomo_decode_stream *s, unsigned char byte, tomo_buffer *
     return TOMO_OK;
 }
 
+/* Tokens of WordPiece are whole characters. */
+static tomo_status push_wordpiece(tomo_decode_stream *s, int32_t id, tomo_buffer *text, tomo_error *err) {
+    const char *token = tomo_tokenizer_text(s->tokenizer, id);
+    const tomo_added_token *added = tomo_added_at(&s->tokenizer->added, id);
+    if (token == NULL || (s->skip_special && added != NULL && added->left_out)) return TOMO_OK;
+    bool first = !s->started;
+    s->started = true;
+    return tomo_wordpiece_decode(&s->tokenizer->wordpiece, token, first, text, err);
+}
+
 tomo_status tomo_decode_stream_push(tomo_decode_stream *s, int32_t id, tomo_buffer *text, tomo_error *err) {
+    if (s->tokenizer->has_wordpiece) return push_wordpiece(s, id, text, err);
     const unsigned char *bytes = NULL;
     size_t size = 0;
     if (!tomo_tokenizer_bytes(s->tokenizer, id, &bytes, &size)) return TOMO_OK;

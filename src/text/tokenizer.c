@@ -72,6 +72,10 @@ static tomo_status run_step(encoder *e, size_t step, const unsigned char *text, 
 static tomo_status run_steps(encoder *e, size_t step, const unsigned char *text, size_t size,
                              tomo_error *err) {
     const tomo_tokenizer *t = e->tokenizer;
+    if (t->has_wordpiece) {
+        return tomo_wordpiece_encode(&t->wordpiece, &t->bpe.vocabulary, text, size, &e->bpe.text, e->ids,
+                                     err);
+    }
     if (step == t->step_count) return tomo_bpe_encode(&t->bpe, text, size, &e->bpe, e->ids, err);
     if (!t->steps[step].prefix_space || text[0] == ' ') return run_step(e, step, text, size, err);
     tomo_buffer spaced = {.maximum = SIZE_MAX};
@@ -89,12 +93,20 @@ static tomo_status normalized_part(void *user, const unsigned char *text, size_t
     return tomo_ids_add(e->ids, token->id) ? TOMO_OK : tomo_fail_memory(err, "tokens", e->ids->count);
 }
 
+tomo_status tomo_tokenizer_normalize(const tomo_tokenizer *t, const unsigned char *text, size_t size,
+                                     tomo_buffer *out, tomo_error *err) {
+    if (t->nfc) return tomo_unicode_nfc(text, size, out, err);
+    bool good = t->has_wordpiece ? tomo_wordpiece_normalize(&t->wordpiece, text, size, out)
+                                 : tomo_buffer_add(out, text, size);
+    return good ? TOMO_OK : tomo_fail_memory(err, "text", size);
+}
+
 /* Normalises text in which no more raw tokens are, and encodes it. */
 static tomo_status encode_rest(encoder *e, const unsigned char *text, size_t size, bool plain,
                                tomo_error *err) {
-    if (e->tokenizer->nfc) {
+    if (e->tokenizer->nfc || e->tokenizer->has_wordpiece) {
         tomo_buffer_clear(&e->normalized);
-        tomo_status status = tomo_unicode_nfc(text, size, &e->normalized, err);
+        tomo_status status = tomo_tokenizer_normalize(e->tokenizer, text, size, &e->normalized, err);
         if (status != TOMO_OK) return status;
         text = (const unsigned char *)e->normalized.data;
         size = e->normalized.size;
@@ -154,6 +166,13 @@ tomo_status tomo_tokenizer_encode(const tomo_tokenizer *t, const char *text, siz
 }
 
 /* ------------------------------------------------------------------------------ decoding */
+
+const char *tomo_tokenizer_text(const tomo_tokenizer *t, int32_t id) {
+    const tomo_added_token *added = tomo_added_at(&t->added, id);
+    if (added != NULL) return added->pattern; /* tokenizers 0.23 decodes to the normalised text */
+    const tomo_vocabulary *v = &t->bpe.vocabulary;
+    return id >= 0 && id < v->size ? v->tokens[id].text : NULL;
+}
 
 bool tomo_tokenizer_bytes(const tomo_tokenizer *t, int32_t id, const unsigned char **bytes, size_t *size) {
     const tomo_added_token *added = tomo_added_at(&t->added, id);

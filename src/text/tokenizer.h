@@ -20,8 +20,8 @@ void tomo_ids_free(tomo_ids *ids);
 /* Immutable after opening: any number of threads may use one. */
 typedef struct tomo_tokenizer tomo_tokenizer;
 
-/* folder: holds tokenizer.json of a byte-level BPE tokenizer. Other kinds (SentencePiece, WordPiece, Unigram)
- * are TOMO_E_UNSUPPORTED, and the message names file and kind. */
+/* folder: holds tokenizer.json of a byte-level BPE or a WordPiece tokenizer. Other kinds (SentencePiece,
+ * Unigram) are TOMO_E_UNSUPPORTED, and the message names file and kind. */
 tomo_status tomo_tokenizer_open(const char *folder, tomo_tokenizer **tokenizer, tomo_error *err);
 /* The same from the bytes of a tokenizer.json; `name` is used in messages. */
 tomo_status tomo_tokenizer_open_memory(const char *name, const void *bytes, size_t size,

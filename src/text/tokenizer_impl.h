@@ -6,6 +6,7 @@
 #include "text/bpe.h"
 #include "text/pattern.h"
 #include "text/tokenizer.h"
+#include "text/wordpiece.h"
 
 /* Pre-tokenizers of one model; the longest published sequence has 8. */
 #define TOMO_STEPS 16
@@ -23,6 +24,8 @@ struct tomo_tokenizer {
     tomo_bpe bpe;
     tomo_added added;
     bool nfc;
+    bool has_wordpiece; /* words are cut and encoded by `wordpiece`, with the vocabulary of `bpe` */
+    tomo_wordpiece wordpiece;
     tomo_step steps[TOMO_STEPS];
     size_t step_count;
     int32_t before[TOMO_AFFIXES], behind[TOMO_AFFIXES];
@@ -33,6 +36,12 @@ struct tomo_tokenizer {
 tomo_status tomo_tokenizer_read(tomo_tokenizer *t, const char *file, const cJSON *root, tomo_error *err);
 tomo_status tomo_pretokenizer_read(tomo_tokenizer *t, const char *file, const cJSON *root, tomo_error *err);
 
+/* Appends the text as patterns of normalised tokens and everything behind raw tokens see it. */
+tomo_status tomo_tokenizer_normalize(const tomo_tokenizer *t, const unsigned char *text, size_t size,
+                                     tomo_buffer *out, tomo_error *err);
+
+/* A token's own text; NULL when there is no such id. */
+const char *tomo_tokenizer_text(const tomo_tokenizer *t, int32_t id);
 /* The bytes that an id decodes to; false when there is no such id. */
 bool tomo_tokenizer_bytes(const tomo_tokenizer *t, int32_t id, const unsigned char **bytes, size_t *size);
 

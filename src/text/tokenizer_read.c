@@ -1,4 +1,5 @@
-/* tokenizer.json of a byte-level BPE tokenizer. Anything that is not applied is refused by its name. */
+/* tokenizer.json of a byte-level BPE or WordPiece tokenizer. Anything that is not applied is refused by its
+ * name. */
 #include "text/tokenizer_impl.h"
 
 #include "base/file.h"
@@ -182,9 +183,24 @@ static tomo_status read_template(tomo_tokenizer *t, const char *file, const cJSO
     return before ? tomo_fail(err, TOMO_E_HEADER, "%s: a post_processor without a text", file) : TOMO_OK;
 }
 
+/* "cls": ["[CLS]", 101] */
+static tomo_status add_named(tomo_tokenizer *t, const char *file, const cJSON *pair, bool before,
+                             tomo_error *err) {
+    int64_t number = 0;
+    if (cJSON_GetArraySize(pair) != 2 ||
+        !tomo_json_whole(cJSON_GetArrayItem(pair, 1), 0, TOMO_LIMIT_TOKEN_IDS - 1, &number)) {
+        return tomo_fail(err, TOMO_E_HEADER, "%s: a post_processor whose token has no id", file);
+    }
+    return add_affix(t, file, before, number, err);
+}
+
 static tomo_status read_processor(tomo_tokenizer *t, const char *file, const cJSON *p, tomo_error *err) {
     if (p == NULL || type_is(p, "ByteLevel")) return TOMO_OK; /* ByteLevel changes offsets alone */
     if (type_is(p, "TemplateProcessing")) return read_template(t, file, p, err);
+    if (type_is(p, "BertProcessing") || type_is(p, "RobertaProcessing")) {
+        tomo_status status = add_named(t, file, tomo_json_get(p, "cls"), true, err);
+        return status == TOMO_OK ? add_named(t, file, tomo_json_get(p, "sep"), false, err) : status;
+    }
     if (!type_is(p, "Sequence")) {
         return unsupported(file, "a post_processor", p, "ByteLevel and TemplateProcessing are read", err);
     }
@@ -200,22 +216,31 @@ static tomo_status read_processor(tomo_tokenizer *t, const char *file, const cJS
 
 /* ------------------------------------------------------------------------------ the whole */
 
+static tomo_status read_bpe(tomo_tokenizer *t, const char *file, const cJSON *root, tomo_error *err) {
+    tomo_status status = tomo_bpe_read(&t->bpe, file, tomo_json_get(root, "model"), err);
+    if (status == TOMO_OK) status = read_normalizer(t, file, tomo_json_get(root, "normalizer"), err);
+    if (status == TOMO_OK) {
+        status = tomo_pretokenizer_read(t, file, tomo_json_get(root, "pre_tokenizer"), err);
+    }
+    return status == TOMO_OK ? check_decoder(file, tomo_json_get(root, "decoder"), err) : status;
+}
+
 /* "truncation" and "padding" are left alone, as transformers does: they belong to a use, not to a model. */
 tomo_status tomo_tokenizer_read(tomo_tokenizer *t, const char *file, const cJSON *root, tomo_error *err) {
     const cJSON *model = tomo_json_get(root, "model");
     if (model == NULL) return tomo_fail(err, TOMO_E_HEADER, "%s: no \"model\" in it", file);
     /* Files from before tokenizers 0.9 name no type; byte-level BPE has merges. */
     bool bpe = type_is(model, "BPE") || (type_of(model)[0] == '\0' && tomo_json_get(model, "merges") != NULL);
-    if (!bpe) return unsupported(file, "a model", model, "byte-level BPE is read", err);
-    tomo_status status = tomo_bpe_read(&t->bpe, file, model, err);
-    if (status == TOMO_OK) status = read_normalizer(t, file, tomo_json_get(root, "normalizer"), err);
-    if (status == TOMO_OK)
-        status = tomo_pretokenizer_read(t, file, tomo_json_get(root, "pre_tokenizer"), err);
-    if (status == TOMO_OK) status = check_decoder(file, tomo_json_get(root, "decoder"), err);
+    t->has_wordpiece = type_is(model, "WordPiece");
+    if (!bpe && !t->has_wordpiece) {
+        return unsupported(file, "a model", model, "byte-level BPE and WordPiece are read", err);
+    }
+    tomo_status status = bpe ? read_bpe(t, file, root, err)
+                             : tomo_wordpiece_read(&t->wordpiece, &t->bpe.vocabulary, file, root, err);
     if (status == TOMO_OK) status = read_processor(t, file, tomo_json_get(root, "post_processor"), err);
     if (status == TOMO_OK) {
-        status = tomo_added_read(&t->added, file, tomo_json_get(root, "added_tokens"), &t->bpe.vocabulary,
-                                 t->nfc, err);
+        status =
+            tomo_added_read(&t->added, file, tomo_json_get(root, "added_tokens"), &t->bpe.vocabulary, t, err);
     }
     return status;
 }

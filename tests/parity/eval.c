@@ -450,7 +450,7 @@ static void run_mini(parity *p, const char *name, const char *path) {
 
 /* Files of other parts of the benchmark, with what reads them. */
 static const char *const others[][2] = {
-    {"bertscore.jsonl", "BERTScore is not supported yet"},
+    {"bertscore.jsonl", "parity/eval_bertscore.c"},
     {"dataset_items.jsonl", "a data set, not a score: parity/train.c"},
     {"meteor_newer_nltk.jsonl", "what a later nltk answers; 3.9.1 is the definition"},
     {"text_rule.jsonl", "how the data set was prepared, not a score"},
