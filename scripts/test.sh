@@ -56,6 +56,28 @@ check_binary() {
     return "$status"
 }
 
+# kernel_paths: the parity tests on every path that this CPU runs, forced one by one; says which it cannot.
+kernel_paths() {
+    local flags path status=0
+    flags=$(grep -m1 '^flags' /proc/cpuinfo || true)
+    for path in generic avx2 avx512; do
+        case $path in
+            avx2) [[ $flags == *" avx2"* && $flags == *" fma"* ]] || path="" ;;
+            avx512) [[ $flags == *" avx512f"* && $flags == *" avx512bw"* && $flags == *" avx512vl"* ]] || path="" ;;
+        esac
+        if [ -n "$path" ]; then
+            echo "-- kernels: $path"
+            TOMO_KERNELS=$path scripts/ctest.sh release -L parity -j "$jobs" || status=1
+        else
+            echo "-- a path that this CPU cannot run is left out (see the flags in /proc/cpuinfo)"
+        fi
+    done
+    for flag in avx512_bf16 avx512_vnni; do
+        [[ $flags == *" $flag"* ]] || echo "-- no $flag on this CPU: its packed products were not run"
+    done
+    return "$status"
+}
+
 # The BERTScore cases need a model that is too large for the repository.
 scripts/fetch-bert.sh || true
 
@@ -77,6 +99,7 @@ for preset in release asan; do
 done
 
 if [ -x build/release/cli/tomo ]; then
+    step kernel-paths kernel_paths || true
     step train python3 tests/outside/check_train.py build/release/cli/tomo "$reference" || true
 fi
 
