@@ -14,7 +14,8 @@ build_packages=(build-essential cmake ninja-build pkg-config
     libpng-dev libssl-dev
     wordnet-base # synonyms for METEOR
     libcmocka-dev) # the presets configure the tests too
-test_packages=(clang clang-format libclang-rt-14-dev lld python3 python3-pip)
+test_packages=(clang clang-format libclang-rt-14-dev lld python3 python3-pip
+    libopenmpi-dev openmpi-bin) # training in several processes; built in where it is installed
 
 check=false
 set_name=test
@@ -39,7 +40,7 @@ if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
 install-deps.sh: this system has no apt-get. Install with its own package manager, with development files:
   a C17 and C++17 compiler, CMake 3.25 or newer, Ninja, pkg-config
   oneDNN 2.6, GDCM 3.0, nifti_clib (nifti2), cJSON, PCRE2 (8 bit), utf8proc, libzip, zlib, libpng, libcrypto, cmocka
-  for the tests also clang with its sanitizer and libFuzzer runtimes, clang-format, lld, Python 3
+  for the tests also clang with its sanitizer and libFuzzer runtimes, clang-format, lld, Python 3, Open MPI
 LIST
     exit 1
 fi

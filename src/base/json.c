@@ -108,6 +108,11 @@ tomo_status tomo_json_text(const cJSON *object, const char *key, tomo_json_at at
 
 tomo_status tomo_json_only(const cJSON *object, tomo_json_at at, const char *const *known, tomo_error *err) {
     const cJSON *item;
+    if (object != NULL && !cJSON_IsObject(object)) { /* members of a list have no names */
+        int length = (int)strlen(at.section);
+        return tomo_fail(err, TOMO_E_HEADER, "%s: \"%.*s\" must be an object", at.file,
+                         length > 0 ? length - 1 : 0, at.section);
+    }
     cJSON_ArrayForEach(item, object) {
         bool found = false;
         for (size_t i = 0; known[i] != NULL && !found; i++) found = strcmp(known[i], item->string) == 0;

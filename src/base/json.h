@@ -33,7 +33,8 @@ tomo_status tomo_json_bool(const cJSON *object, const char *key, tomo_json_at at
 tomo_status tomo_json_text(const cJSON *object, const char *key, tomo_json_at at, bool required,
                            const char **value, tomo_error *err);
 
-/* Refuses (TOMO_E_HEADER) the first key of `object` that is not among `known` (ended by NULL). */
+/* Refuses (TOMO_E_HEADER) the first key of `object` (NULL: it has none) that is not among `known` (ended by
+ * NULL), and what is no object. */
 tomo_status tomo_json_only(const cJSON *object, tomo_json_at at, const char *const *known, tomo_error *err);
 
 /* True when `value` is a whole number in [low, high]; JSON numbers are doubles, exact up to 2^53. */

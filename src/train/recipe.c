@@ -355,8 +355,8 @@ static tomo_status read_all(reader *r, tomo_recipe *recipe, tomo_recipe_data *da
     return status;
 }
 
-tomo_status tomo_recipe_read(const char *path, tomo_recipe *recipe, tomo_error *err) {
-    *recipe = (tomo_recipe){0};
+tomo_status tomo_recipe_take(const char *path, cJSON *root, tomo_recipe *recipe, tomo_error *err) {
+    *recipe = (tomo_recipe){.json = root};
     recipe->path = strdup(path);
     char *folder = strdup(path);
     tomo_recipe_data data = {
@@ -370,13 +370,19 @@ tomo_status tomo_recipe_read(const char *path, tomo_recipe *recipe, tomo_error *
             slash[slash == folder] = '\0';
         }
         reader r = {.recipe = recipe, .folder = folder, .at = {recipe->path, ""}, .err = err};
-        status = tomo_json_open(path, &recipe->json, err);
-        if (status == TOMO_OK) status = read_all(&r, recipe, &data);
+        status = read_all(&r, recipe, &data);
     }
     free(data.path);
     free(data.cache);
     free(folder);
     return status;
+}
+
+tomo_status tomo_recipe_read(const char *path, tomo_recipe *recipe, tomo_error *err) {
+    cJSON *root = NULL;
+    *recipe = (tomo_recipe){0};
+    tomo_status status = tomo_json_open(path, &root, err);
+    return status == TOMO_OK ? tomo_recipe_take(path, root, recipe, err) : status;
 }
 
 void tomo_recipe_free(tomo_recipe *recipe) {

@@ -75,6 +75,8 @@ typedef struct tomo_recipe {
 /* Unknown keys and impossible values are refused by name. Relative paths in it are taken from the recipe's
  * own folder. *recipe is freed by tomo_recipe_free, also after a failure. */
 tomo_status tomo_recipe_read(const char *path, tomo_recipe *recipe, tomo_error *err);
+/* The same of a document that was read from `path`, which it takes over. */
+tomo_status tomo_recipe_take(const char *path, cJSON *root, tomo_recipe *recipe, tomo_error *err);
 void tomo_recipe_free(tomo_recipe *recipe);
 
 /* Refuses another recipe than the one that a run was begun with, naming the first key that differs. */
