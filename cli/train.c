@@ -1,6 +1,7 @@
 /* train.c - tomo train: runs a recipe. */
 #include "commands.h"
 #include "interrupt.h"
+#include "json.h"
 #include "run.h"
 #include "terminal.h"
 
@@ -32,6 +33,8 @@ typedef struct shown {
     int64_t every;
     bool quiet, live;
     double last;
+    tomo_train_progress now; /* step 0: no step was done */
+    char stage[64];          /* now.stage is the recipe's, which is gone when the run ends */
 } shown;
 
 static void format_time(char *text, size_t size, double seconds) {
@@ -56,6 +59,8 @@ static void compose(char *line, size_t size, const tomo_train_progress *p) {
 
 static bool on_step(void *user, const tomo_train_progress *p) {
     shown *s = user;
+    s->now = *p;
+    (void)snprintf(s->stage, sizeof s->stage, "%s", p->stage);
     bool last = p->step == p->steps;
     double now = terminal_clock();
     char line[256];
@@ -72,6 +77,17 @@ static bool on_step(void *user, const tomo_train_progress *p) {
     return !interrupt_requested();
 }
 
+/* Where the run ended, as one JSON value. */
+static int write_json(const shown *s) {
+    cJSON *object = cJSON_CreateObject();
+    const tomo_train_progress *p = &s->now;
+    bool good = object != NULL && json_add_text(object, "stage", p->step > 0 ? s->stage : NULL) &&
+                json_add_number(object, "step", (double)p->step) &&
+                json_add_number(object, "loss", p->loss) &&
+                json_add_number(object, "validation_loss", p->validation_loss);
+    return json_write(NULL, json_whole(object, good));
+}
+
 static int train_run(const command *self, int argc, char **argv) {
     train_options mine = {.every = 10};
     run_options common = {0};
@@ -84,6 +100,7 @@ static int train_run(const command *self, int argc, char **argv) {
     if (rank != NULL && strcmp(rank, "0") != 0) common.quiet = true;
     run r = {.options = &common};
     shown s = {.every = mine.every, .quiet = common.quiet, .live = isatty(STDERR_FILENO) == 1};
+    s.now.loss = s.now.validation_loss = NAN;
     tomo_train_options o = {mine.resume, mine.skip_broken, on_step, &s};
     tomo_error error = {0};
     code = run_open_context(&r);
@@ -92,7 +109,7 @@ static int train_run(const command *self, int argc, char **argv) {
         if (code == EXIT_CANCELLED) terminal_note("%s", error.message);
     }
     run_close(&r);
-    return code;
+    return code == EXIT_DONE && common.json ? write_json(&s) : code;
 }
 
 const command command_train = {

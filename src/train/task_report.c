@@ -219,8 +219,9 @@ static tomo_status report_pass(tomo_task *task, const tomo_pass *pass, tomo_pass
 static tomo_status report_reserve(tomo_task *task, tomo_error *err) {
     report_task *t = (report_task *)task;
     const tomo_connector_config *c = &t->model->config.connector;
-    int64_t batch = task->stage->batch, K = t->model->config.prune.max_slices,
-            T = tomo_connector_token_count(c);
+    const tomo_model_config *m = &t->model->config;
+    int64_t batch = task->stage->batch, T = tomo_connector_token_count(c);
+    int64_t K = m->prune.max_slices < m->volume.max_slices ? m->prune.max_slices : m->volume.max_slices;
     if (t->most_tokens == 0) return TOMO_OK;
     tomo_features f = {c->layers, K, {c->grid[0], c->grid[1]}, c->encoder_width, K, NULL, NULL, NULL};
     size_t values = (size_t)(c->layers * K * c->grid[0] * c->grid[1] * c->encoder_width);
@@ -404,6 +405,11 @@ tomo_status tomo_task_report(const tomo_task_options *o, tomo_task **task, tomo_
     if (status == TOMO_OK) status = open_split(t, o, TOMO_SPLIT_TRAIN, o->stage->data.train, err);
     if (status == TOMO_OK && o->stage->data.validation != NULL && o->stage->evaluate_every > 0) {
         status = open_split(t, o, TOMO_SPLIT_VALIDATION, o->stage->data.validation, err);
+    }
+    if (status == TOMO_OK && o->stage->evaluate_every > 0 && t->base.samples[TOMO_SPLIT_VALIDATION] == 0) {
+        tomo_log(&c->hooks, TOMO_LOG_WARNING,
+                 "stage %s: nothing to evaluate on: no sample of the split \"%s\"", o->stage->name,
+                 o->stage->data.validation != NULL ? o->stage->data.validation : "");
     }
     if (status == TOMO_OK) status = make_room(t, err);
     if (status == TOMO_OK) status = open_cache(t, o, err);
