@@ -150,7 +150,8 @@ static int eval_run(const command *self, int argc, char **argv) {
     if (code == EXIT_DONE && mine.output == NULL) code = options_wrong(self, "-o DIR is missing");
     if (code != EXIT_DONE) return code;
     mine.generate.seed = common.seed;
-    run r = {.options = &common};
+    run r = {.options = &common,
+             .stage = "evaluating"}; /* with the score so far, not the slices of one scan */
     code = evaluate(&r, kind, &mine, &o);
     run_close(&r);
     return code;

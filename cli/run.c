@@ -121,8 +121,9 @@ static void on_log(void *user, tomo_log_level level, const char *text) {
 }
 
 static bool on_progress(void *user, const char *stage, int64_t done, int64_t total) {
-    (void)user;
-    terminal_progress(stage, done, total);
+    const run *r = user;
+    if (r->stage == NULL || strncmp(stage, r->stage, strlen(r->stage)) == 0)
+        terminal_progress(stage, done, total);
     return !interrupt_requested();
 }
 

@@ -27,6 +27,7 @@ typedef struct run_options {
 typedef struct run {
     const run_options *options;
     bool mute_warnings; /* the command shows them itself */
+    const char *stage;  /* the bar shows stages that begin so alone; NULL: all */
     tomo_context *context;
     tomo_model *model;
     tomo_session *session;

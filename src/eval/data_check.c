@@ -288,7 +288,9 @@ static bool add_texts(checker *c, texts *t, cJSON *root, tomo_error *err) {
     shared same = {0};
 
     if (!gather_texts(c, t)) return false;
-    if (tomo_near_pairs(t->words.items, t->words.count, see_near, t, err) != TOMO_OK) return false;
+    if (tomo_near_pairs(t->words.items, t->words.count, see_near, t, &c->context->hooks, err) != TOMO_OK) {
+        return false;
+    }
     for (size_t i = 0; i < tomo_dataset_count(c->dataset); i++) {
         const tomo_sample *s = tomo_dataset_at(c->dataset, i);
         if (t->of_sample[i] < 0) continue;
@@ -367,7 +369,12 @@ static tomo_status check(checker *c, cJSON *root, tomo_error *err) {
     tomo_status status = find_splits(c, err);
     if (status == TOMO_OK) status = tomo_dataset_verify(c->dataset, &options, see_scan, c, err);
     if (c->failed) status = tomo_fail_memory(err, "scans", c->scan_capacity * sizeof *c->scans);
-    if (status == TOMO_OK && !describe(c, root, err)) status = tomo_fail_memory(err, "data check", 0);
+    tomo_error failure = {0};
+    if (status == TOMO_OK && !describe(c, root, &failure)) {
+        if (failure.status == TOMO_OK) (void)tomo_fail_memory(&failure, "data check", 0);
+        if (err != NULL) *err = failure;
+        status = failure.status;
+    }
     return status;
 }
 

@@ -53,20 +53,23 @@ static bool stem_free_words(aligner *a) {
     return true;
 }
 
-/* Numbers the words as they are now, and lists the free positions of the reference. */
+/* Numbers the words that are still free as they are now, and lists the free positions of the reference. */
 static bool number(aligner *a) {
     size_t n = a->reference.count, most = a->prediction.count + n;
     a->heads = tomo_arena_alloc(a->arena, (most + 1) * sizeof *a->heads);
     a->next = tomo_arena_alloc(a->arena, (n + 1) * sizeof *a->next);
     if (a->heads == NULL || a->next == NULL || !tomo_words_create(a->arena, most, &a->words)) return false;
     for (size_t i = 0; i < a->prediction.count; i++) {
+        if (a->matches[i].stage != TOMO_METEOR_FREE) continue;
         a->prediction.ids[i] = tomo_words_add(&a->words, a->prediction.words[i]);
     }
-    for (size_t i = 0; i < n; i++) a->reference.ids[i] = tomo_words_add(&a->words, a->reference.words[i]);
+    for (size_t i = 0; i < n; i++) {
+        if (!a->taken[i]) a->reference.ids[i] = tomo_words_add(&a->words, a->reference.words[i]);
+    }
     for (size_t i = 0; i < a->words.count; i++) a->heads[i] = -1;
     for (size_t i = 0; i < n; i++) {
-        int32_t id = a->reference.ids[i];
         if (a->taken[i]) continue;
+        int32_t id = a->reference.ids[i];
         a->next[i] = a->heads[id];
         a->heads[id] = (int64_t)i;
     }
@@ -82,8 +85,9 @@ static void take(aligner *a, size_t i, int32_t id, tomo_meteor_stage stage) {
 
 static void match_equal(aligner *a, tomo_meteor_stage stage) {
     for (size_t i = a->prediction.count; i-- > 0;) {
+        if (a->matches[i].stage != TOMO_METEOR_FREE) continue;
         int32_t id = a->prediction.ids[i];
-        if (a->matches[i].stage == TOMO_METEOR_FREE && a->heads[id] >= 0) take(a, i, id, stage);
+        if (a->heads[id] >= 0) take(a, i, id, stage);
     }
 }
 

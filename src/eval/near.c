@@ -18,7 +18,11 @@ typedef struct set {
     size_t count, prefix, text;
 } set;
 
+/* Texts between two calls of the progress hook. */
+#define TEXTS_A_STEP 256
+
 typedef struct finder {
+    const tomo_hooks *hooks;
     set *sets; /* [count]; after ordering, from the smallest to the largest */
     size_t count;
     shingle *known; /* [known_count], by hash */
@@ -193,7 +197,8 @@ static bool meet(finder *f, size_t index, tomo_near_fn found, void *user) {
     return true;
 }
 
-static bool find(finder *f, const tomo_points *texts, tomo_near_fn found, void *user) {
+/* False without an error: out of memory. */
+static bool find(finder *f, const tomo_points *texts, tomo_near_fn found, void *user, tomo_error *err) {
     for (size_t i = 0; i < f->count; i++) {
         if (!make_set(texts[i], i, &f->sets[i])) return false;
     }
@@ -206,15 +211,20 @@ static bool find(finder *f, const tomo_points *texts, tomo_near_fn found, void *
     f->seen = calloc(f->count + 1, sizeof *f->seen);
     if (f->heads == NULL || f->seen == NULL) return false;
     for (size_t i = 0; i < f->count; i++) {
+        if (i % TEXTS_A_STEP == 0 &&
+            tomo_progress(f->hooks, "comparing texts", (int64_t)i, (int64_t)f->count, err) != TOMO_OK) {
+            return false;
+        }
         if (!meet(f, i, found, user)) return false;
     }
     return true;
 }
 
 tomo_status tomo_near_pairs(const tomo_points *texts, size_t count, tomo_near_fn found, void *user,
-                            tomo_error *err) {
-    finder f = {.sets = calloc(count + 1, sizeof *f.sets), .count = count};
-    bool good = f.sets != NULL && find(&f, texts, found, user);
+                            const tomo_hooks *hooks, tomo_error *err) {
+    finder f = {.sets = calloc(count + 1, sizeof *f.sets), .count = count, .hooks = hooks};
+    tomo_error failure = {0};
+    bool good = f.sets != NULL && find(&f, texts, found, user, &failure);
     for (size_t i = 0; f.sets != NULL && i < count; i++) {
         free(f.sets[i].hashes);
         free(f.sets[i].rarest);
@@ -224,5 +234,8 @@ tomo_status tomo_near_pairs(const tomo_points *texts, size_t count, tomo_near_fn
     free(f.heads);
     free(f.links);
     free(f.seen);
-    return good ? TOMO_OK : tomo_fail_memory(err, "texts", count);
+    if (good) return TOMO_OK;
+    if (failure.status == TOMO_OK) return tomo_fail_memory(err, "texts", count);
+    if (err != NULL) *err = failure;
+    return failure.status;
 }

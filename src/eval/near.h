@@ -5,6 +5,7 @@
 #ifndef TOMO_EVAL_NEAR_H
 #define TOMO_EVAL_NEAR_H
 
+#include "base/hooks.h"
 #include "eval/points.h"
 
 #define TOMO_NEAR_WORDS 5
@@ -15,6 +16,6 @@ typedef void (*tomo_near_fn)(void *user, size_t first, size_t second, double sim
 
 /* texts [count], normalised (leakage.h), all different. A text of fewer than five words is one piece. */
 tomo_status tomo_near_pairs(const tomo_points *texts, size_t count, tomo_near_fn found, void *user,
-                            tomo_error *err);
+                            const tomo_hooks *hooks, tomo_error *err);
 
 #endif

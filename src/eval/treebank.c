@@ -361,6 +361,7 @@ static bool holds_contraction(const tomo_rewrite *r) {
         inside = tomo_point_is_word(c);
         if (!begins || !tomo_point_is_among(tomo_point_fold(c), "cdglmw'")) continue;
         for (size_t k = 0; k < sizeof contractions / sizeof contractions[0]; k++) {
+            if (tomo_point_fold(c) != (unsigned char)contractions[k].first[0]) continue;
             if (match_contraction(r, i, &contractions[k])) return true;
         }
     }
