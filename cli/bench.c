@@ -15,6 +15,7 @@
 
 typedef struct bench_options {
     const char *like, *scan;
+    bool profile;
     int64_t slices, prompt_tokens, decode_tokens, repeats;
 } bench_options;
 
@@ -31,6 +32,7 @@ static const option options[] = {
     {"scan", 0, OPTION_TEXT, "SCAN",
      "also a whole report of 128 tokens about this scan, stage by stage, and a second question", AT(scan), 0,
      0},
+    {"profile", 0, OPTION_FLAG, NULL, "also the time of each stage by operation", AT(profile), 0, 0},
     {"slices", 0, OPTION_INTEGER, "N", "slices that the encoder reads; default 32", AT(slices), 1, 1e6},
     {"prompt-tokens", 0, OPTION_INTEGER, "N", "tokens of the prompt; default 320", AT(prompt_tokens), 1, 1e6},
     {"decode-tokens", 0, OPTION_INTEGER, "N", "tokens to generate; default 32", AT(decode_tokens), 1, 1e6},
@@ -143,7 +145,11 @@ static int add_scan(run *r, const char *scan, char **json) {
 }
 
 static int measure(run *r, const char *model, const bench_options *o, char **json) {
-    tomo_bench_options wanted = {o->slices, o->prompt_tokens, o->decode_tokens, (int)o->repeats};
+    tomo_bench_options wanted = {.slices = o->slices,
+                                 .prompt_tokens = o->prompt_tokens,
+                                 .decode_tokens = o->decode_tokens,
+                                 .repeats = (int)o->repeats,
+                                 .profile = o->profile};
     tomo_error error = {0};
     int code = run_open_model(r, model);
     if (code == EXIT_DONE) code = run_step(r, tomo_model_bench(r->model, &wanted, json, &error), &error);

@@ -371,7 +371,8 @@ typedef struct tomo_bench_options {
     int64_t slices;        /* default 32: synthetic slices for the encoder */
     int64_t prompt_tokens; /* default 320 */
     int64_t decode_tokens; /* default 32 */
-    int repeats; /* default 9: interleaved pairs of work and limit; medians and quartiles are told */
+    int repeats;  /* default 9: interleaved pairs of work and limit; medians and quartiles are told */
+    bool profile; /* also the time of each stage by operation */
 } tomo_bench_options;
 
 /* Stage times of a model beside the same run's limits: oneDNN's GEMM rate for encoder and prefill, read

@@ -6,6 +6,7 @@
 #include "model/prompt.h"
 #include "model/reading.h"
 #include "model/session.h"
+#include "tensor/profile.h"
 
 #include <dnnl.h>
 #include <stdio.h>
@@ -312,6 +313,51 @@ static void bench_memory(bench *b, int64_t peak) {
     cJSON_AddItemToArray(b->results, item);
 }
 
+/* One run of a stage with the clock on every operation: milliseconds by kind, "encoder.linear" and so on;
+ * what the operations do not account for is "other". */
+static tomo_status profile_stage(bench *b, const char *stage,
+                                 tomo_status (*run_stage)(bench *, double *, tomo_error *), tomo_error *err) {
+    tomo_profile profile = {0};
+    double seconds, rest;
+    char name[64];
+    b->session->exec.profile = &profile;
+    tomo_status status = run_stage(b, &seconds, err);
+    b->session->exec.profile = NULL;
+    if (status != TOMO_OK) return status;
+    rest = seconds;
+    for (int k = 0; k < TOMO_PROFILE_KINDS; k++) {
+        rest -= profile.seconds[k];
+        (void)snprintf(name, sizeof name, "%s.%s", stage, tomo_profile_name((tomo_profile_kind)k));
+        if (profile.calls[k] > 0) add_value(b->results, name, "ms", profile.seconds[k] * 1e3);
+    }
+    (void)snprintf(name, sizeof name, "%s.other", stage);
+    add_value(b->results, name, "ms", rest * 1e3);
+    return TOMO_OK;
+}
+
+static tomo_status one_prompt(bench *b, double *seconds, tomo_error *err) {
+    tomo_error failure = {0};
+    double start = tomo_seconds();
+    bool read = read_prompt(b, &failure) != NULL;
+    *seconds = tomo_seconds() - start;
+    if (!read && err != NULL) *err = failure;
+    return read ? TOMO_OK : failure.status;
+}
+
+/* decode_some tells the time of a token; the profile sums all of them. */
+static tomo_status some_tokens(bench *b, double *seconds, tomo_error *err) {
+    tomo_status status = decode_some(b, seconds, err);
+    *seconds *= (double)b->options.decode_tokens;
+    return status;
+}
+
+static tomo_status bench_profile(bench *b, tomo_error *err) {
+    tomo_status status = TOMO_OK;
+    if (b->session->model->reads_scans) status = profile_stage(b, "encoder_batch", one_batch, err);
+    if (status == TOMO_OK) status = profile_stage(b, "prefill", one_prompt, err);
+    return status == TOMO_OK ? profile_stage(b, "decode", some_tokens, err) : status;
+}
+
 /* Opening the model directory, weights mapped, and packing, which costs once. */
 static void bench_start(bench *b) {
     add_value(b->results, "start", "s", b->session->model->open_seconds);
@@ -348,6 +394,7 @@ static tomo_status run(bench *b, tomo_error *err) {
     if (status == TOMO_OK) status = bench_decode(b, err);
     if (status == TOMO_OK) bench_memory(b, peak);
     if (status == TOMO_OK) bench_start(b);
+    if (status == TOMO_OK && b->options.profile) status = bench_profile(b, err);
     return status;
 }
 
@@ -373,6 +420,7 @@ tomo_status tomo_model_bench(tomo_model *model, const tomo_bench_options *option
         if (options->prompt_tokens != 0) b.options.prompt_tokens = options->prompt_tokens;
         if (options->decode_tokens != 0) b.options.decode_tokens = options->decode_tokens;
         if (options->repeats != 0) b.options.repeats = options->repeats;
+        b.options.profile = options->profile;
     }
     tomo_status status = check(&b.options, model, err);
     if (status == TOMO_OK) status = tomo_session_create(model, &b.session, err);

@@ -3,6 +3,7 @@
 #include "tensor/attention_half.h"
 #include "tensor/gemm.h"
 #include "tensor/ops.h"
+#include "tensor/profile.h"
 #include "tensor/tape.h"
 
 #include <assert.h>
@@ -197,8 +198,8 @@ static tomo_tensor *attend(tomo_exec *exec, attention_job job, int rank, const i
     return exec->error.status == TOMO_OK ? out : NULL;
 }
 
-tomo_tensor *tomo_op_attention(tomo_exec *exec, const tomo_tensor *q, const tomo_tensor *k,
-                               const tomo_tensor *v, double scale, bool causal) {
+static tomo_tensor *run_attention(tomo_exec *exec, const tomo_tensor *q, const tomo_tensor *k,
+                                  const tomo_tensor *v, double scale, bool causal) {
     if (q == NULL || k == NULL || v == NULL || exec->error.status != TOMO_OK) return NULL;
     attention_job job = {.q = *q,
                          .k = *k,
@@ -214,6 +215,14 @@ tomo_tensor *tomo_op_attention(tomo_exec *exec, const tomo_tensor *q, const tomo
     if (exec->half != NULL && exec->tape == NULL && job.queries > TOMO_PRODUCT_ROWS)
         return tomo_attention_half(exec, q, k, v, scale, causal);
     return attend(exec, job, 3, (int64_t[]){job.sequences, job.queries, job.heads * job.d});
+}
+
+tomo_tensor *tomo_op_attention(tomo_exec *exec, const tomo_tensor *q, const tomo_tensor *k,
+                               const tomo_tensor *v, double scale, bool causal) {
+    double start = tomo_profile_begin(exec);
+    tomo_tensor *y = run_attention(exec, q, k, v, scale, causal);
+    tomo_profile_end(exec, TOMO_PROFILE_ATTENTION, start);
+    return y;
 }
 
 /* [T, heads, d] -> [1, T, heads, d] */

@@ -2,6 +2,7 @@
 #include "tensor/gemm.h"
 #include "tensor/ops.h"
 #include "tensor/packed.h"
+#include "tensor/profile.h"
 #include "tensor/tape.h"
 
 #include <assert.h>
@@ -81,8 +82,8 @@ static void forward(tomo_exec *exec, const tomo_tensor *x, const tomo_linear *la
               epilogue);
 }
 
-tomo_tensor *tomo_op_linear(tomo_exec *exec, const tomo_tensor *x, const tomo_linear *layer,
-                            tomo_activation activation, const tomo_tensor *residual) {
+static tomo_tensor *run_linear(tomo_exec *exec, const tomo_tensor *x, const tomo_linear *layer,
+                               tomo_activation activation, const tomo_tensor *residual) {
     if (x == NULL || exec->error.status != TOMO_OK) return NULL;
     if (exec->tape != NULL && (activation != TOMO_ACT_NONE || residual != NULL)) {
         /* The backward pass needs what stands before the activation: one operation after another. */
@@ -109,6 +110,14 @@ tomo_tensor *tomo_op_linear(tomo_exec *exec, const tomo_tensor *x, const tomo_li
     return exec->error.status == TOMO_OK ? y : NULL;
 }
 
+tomo_tensor *tomo_op_linear(tomo_exec *exec, const tomo_tensor *x, const tomo_linear *layer,
+                            tomo_activation activation, const tomo_tensor *residual) {
+    double start = tomo_profile_begin(exec);
+    tomo_tensor *y = run_linear(exec, x, layer, activation, residual);
+    tomo_profile_end(exec, TOMO_PROFILE_LINEAR, start);
+    return y;
+}
+
 /* Whether the layers can share one product: packed alike, nothing recorded, no adapter. */
 static bool can_share(const tomo_exec *exec, const tomo_linear *const *layers, int count) {
     for (int i = 0; i < count; i++) {
@@ -121,8 +130,8 @@ static bool can_share(const tomo_exec *exec, const tomo_linear *const *layers, i
     return true;
 }
 
-void tomo_op_linears(tomo_exec *exec, const tomo_tensor *x, const tomo_linear *const *layers, int count,
-                     tomo_tensor **out) {
+static void run_linears(tomo_exec *exec, const tomo_tensor *x, const tomo_linear *const *layers, int count,
+                        tomo_tensor **out) {
     tomo_packed_target targets[TOMO_PACKED_TARGETS];
     assert(count <= TOMO_PACKED_TARGETS);
     bool shared = x != NULL && exec->error.status == TOMO_OK && can_share(exec, layers, count);
@@ -140,4 +149,11 @@ void tomo_op_linears(tomo_exec *exec, const tomo_tensor *x, const tomo_linear *c
                                           (tomo_epilogue){.bias = tomo_tensor_f32(&layers[i]->bias)}};
     }
     if (shared) tomo_packed_products(exec, targets, count, tomo_tensor_f32(x), tomo_tensor_rows(x));
+}
+
+void tomo_op_linears(tomo_exec *exec, const tomo_tensor *x, const tomo_linear *const *layers, int count,
+                     tomo_tensor **out) {
+    double start = tomo_profile_begin(exec);
+    run_linears(exec, x, layers, count, out);
+    tomo_profile_end(exec, TOMO_PROFILE_LINEAR, start);
 }

@@ -1,5 +1,6 @@
 /* norm.c - layer norm and RMS norm, forward and backward. */
 #include "tensor/ops.h"
+#include "tensor/profile.h"
 #include "tensor/rowwise.h"
 #include "tensor/tape.h"
 
@@ -124,8 +125,8 @@ static void rms_norm_backward(tomo_exec *exec, const tomo_node *node) {
 
 /* -------------------------------------------------------------------------- forward */
 
-tomo_tensor *tomo_op_layer_norm(tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *weight,
-                                const tomo_tensor *bias, double eps) {
+static tomo_tensor *run_layer_norm(tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *weight,
+                                   const tomo_tensor *bias, double eps) {
     if (broken(exec, x, weight)) return NULL;
     assert(weight->data == NULL || weight->shape[0] == tomo_tensor_width(x));
     tomo_tensor *out = like(exec, x);
@@ -137,8 +138,16 @@ tomo_tensor *tomo_op_layer_norm(tomo_exec *exec, const tomo_tensor *x, const tom
     return out;
 }
 
-tomo_tensor *tomo_op_rms_norm(tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *weight, double offset,
-                              double eps) {
+tomo_tensor *tomo_op_layer_norm(tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *weight,
+                                const tomo_tensor *bias, double eps) {
+    double start = tomo_profile_begin(exec);
+    tomo_tensor *y = run_layer_norm(exec, x, weight, bias, eps);
+    tomo_profile_end(exec, TOMO_PROFILE_NORM, start);
+    return y;
+}
+
+static tomo_tensor *run_rms_norm(tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *weight,
+                                 double offset, double eps) {
     if (broken(exec, x, weight)) return NULL;
     assert(x->stride[x->rank - 1] == 1 && weight->shape[0] == tomo_tensor_width(x));
     tomo_tensor *out = like(exec, x);
@@ -149,4 +158,12 @@ tomo_tensor *tomo_op_rms_norm(tomo_exec *exec, const tomo_tensor *x, const tomo_
     const tomo_tensor *inputs[] = {x, weight, &none};
     tomo_tape_record(exec, rms_norm_backward, out, inputs, 3, &job, sizeof job);
     return out;
+}
+
+tomo_tensor *tomo_op_rms_norm(tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *weight, double offset,
+                              double eps) {
+    double start = tomo_profile_begin(exec);
+    tomo_tensor *y = run_rms_norm(exec, x, weight, offset, eps);
+    tomo_profile_end(exec, TOMO_PROFILE_NORM, start);
+    return y;
 }

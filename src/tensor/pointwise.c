@@ -1,6 +1,7 @@
 /* pointwise.c - activations, sums and products element by element, copies, rotary positions; each with its
  * backward. */
 #include "tensor/ops.h"
+#include "tensor/profile.h"
 #include "tensor/rowwise.h"
 #include "tensor/tape.h"
 
@@ -181,30 +182,66 @@ static tomo_tensor *pairwise(tomo_exec *exec, pair_job job, const tomo_tensor *a
     return out;
 }
 
-tomo_tensor *tomo_op_activate(tomo_exec *exec, const tomo_tensor *x, tomo_activation activation) {
+static tomo_tensor *run_activate(tomo_exec *exec, const tomo_tensor *x, tomo_activation activation) {
     if (broken(exec, x, x)) return NULL;
     return pairwise(exec, (pair_job){.kind = PAIR_ACTIVATE, .activation = activation}, x, NULL, NULL);
 }
 
-tomo_tensor *tomo_op_silu_multiply(tomo_exec *exec, const tomo_tensor *gate, const tomo_tensor *up) {
+tomo_tensor *tomo_op_activate(tomo_exec *exec, const tomo_tensor *x, tomo_activation activation) {
+    double start = tomo_profile_begin(exec);
+    tomo_tensor *y = run_activate(exec, x, activation);
+    tomo_profile_end(exec, TOMO_PROFILE_POINTWISE, start);
+    return y;
+}
+
+static tomo_tensor *run_silu_multiply(tomo_exec *exec, const tomo_tensor *gate, const tomo_tensor *up) {
     if (broken(exec, gate, up)) return NULL;
     return pairwise(exec, (pair_job){.kind = PAIR_SILU_MULTIPLY}, gate, up, NULL);
 }
 
-tomo_tensor *tomo_op_add(tomo_exec *exec, const tomo_tensor *a, const tomo_tensor *b) {
+tomo_tensor *tomo_op_silu_multiply(tomo_exec *exec, const tomo_tensor *gate, const tomo_tensor *up) {
+    double start = tomo_profile_begin(exec);
+    tomo_tensor *y = run_silu_multiply(exec, gate, up);
+    tomo_profile_end(exec, TOMO_PROFILE_POINTWISE, start);
+    return y;
+}
+
+static tomo_tensor *run_add(tomo_exec *exec, const tomo_tensor *a, const tomo_tensor *b) {
     if (broken(exec, a, b)) return NULL;
     return pairwise(exec, (pair_job){.kind = PAIR_ADD}, a, b, NULL);
 }
 
-tomo_tensor *tomo_op_multiply(tomo_exec *exec, const tomo_tensor *a, const tomo_tensor *b) {
+tomo_tensor *tomo_op_add(tomo_exec *exec, const tomo_tensor *a, const tomo_tensor *b) {
+    double start = tomo_profile_begin(exec);
+    tomo_tensor *y = run_add(exec, a, b);
+    tomo_profile_end(exec, TOMO_PROFILE_POINTWISE, start);
+    return y;
+}
+
+static tomo_tensor *run_multiply(tomo_exec *exec, const tomo_tensor *a, const tomo_tensor *b) {
     if (broken(exec, a, b)) return NULL;
     return pairwise(exec, (pair_job){.kind = PAIR_MULTIPLY}, a, b, NULL);
 }
 
-tomo_tensor *tomo_op_mix(tomo_exec *exec, const tomo_tensor *a, const tomo_tensor *near,
-                         const tomo_tensor *far) {
+tomo_tensor *tomo_op_multiply(tomo_exec *exec, const tomo_tensor *a, const tomo_tensor *b) {
+    double start = tomo_profile_begin(exec);
+    tomo_tensor *y = run_multiply(exec, a, b);
+    tomo_profile_end(exec, TOMO_PROFILE_POINTWISE, start);
+    return y;
+}
+
+static tomo_tensor *run_mix(tomo_exec *exec, const tomo_tensor *a, const tomo_tensor *near,
+                            const tomo_tensor *far) {
     if (broken(exec, a, near) || far == NULL) return NULL;
     return pairwise(exec, (pair_job){.kind = PAIR_MIX}, a, near, far);
+}
+
+tomo_tensor *tomo_op_mix(tomo_exec *exec, const tomo_tensor *a, const tomo_tensor *near,
+                         const tomo_tensor *far) {
+    double start = tomo_profile_begin(exec);
+    tomo_tensor *y = run_mix(exec, a, near, far);
+    tomo_profile_end(exec, TOMO_PROFILE_POINTWISE, start);
+    return y;
 }
 
 /* ------------------------------------------------------------- one row for many others */
@@ -296,7 +333,7 @@ static void copy_into(tomo_exec *exec, const tomo_tensor *x, tomo_tensor *out, i
     if (x->grad != NULL) tomo_tape_record(exec, copy_backward, out, &x, 1, &job, sizeof job);
 }
 
-tomo_tensor *tomo_op_concat(tomo_exec *exec, const tomo_tensor *const *parts, int count) {
+static tomo_tensor *run_concat(tomo_exec *exec, const tomo_tensor *const *parts, int count) {
     int64_t shape[TOMO_LIMIT_RANK], width = 0;
     for (int i = 0; i < count; i++) {
         if (broken(exec, parts[i], parts[0])) return NULL;
@@ -318,13 +355,27 @@ tomo_tensor *tomo_op_concat(tomo_exec *exec, const tomo_tensor *const *parts, in
     return out;
 }
 
-tomo_tensor *tomo_op_contiguous(tomo_exec *exec, const tomo_tensor *x) {
+tomo_tensor *tomo_op_concat(tomo_exec *exec, const tomo_tensor *const *parts, int count) {
+    double start = tomo_profile_begin(exec);
+    tomo_tensor *y = run_concat(exec, parts, count);
+    tomo_profile_end(exec, TOMO_PROFILE_POINTWISE, start);
+    return y;
+}
+
+static tomo_tensor *run_contiguous(tomo_exec *exec, const tomo_tensor *x) {
     if (broken(exec, x, x)) return NULL;
     tomo_tensor *out = like(exec, x);
     if (out == NULL) return NULL;
     copy_into(exec, x, out, 0);
     if (x->grad == NULL) out->grad = NULL;
     return out;
+}
+
+tomo_tensor *tomo_op_contiguous(tomo_exec *exec, const tomo_tensor *x) {
+    double start = tomo_profile_begin(exec);
+    tomo_tensor *y = run_contiguous(exec, x);
+    tomo_profile_end(exec, TOMO_PROFILE_POINTWISE, start);
+    return y;
 }
 
 typedef struct embedding_attributes {
@@ -482,8 +533,8 @@ static void rope_backward(tomo_exec *exec, const tomo_node *node) {
     tomo_rows_run(exec, x->shape[0], x->shape[1] * x->shape[2], rope_rows_backward, node);
 }
 
-tomo_tensor *tomo_op_rope(tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *cosine,
-                          const tomo_tensor *sine) {
+static tomo_tensor *run_rope(tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *cosine,
+                             const tomo_tensor *sine) {
     if (broken(exec, x, cosine) || sine == NULL) return NULL;
     assert(x->rank == 3 && x->stride[2] == 1 && cosine->shape[0] == x->shape[0]);
     tomo_tensor *out = like(exec, x);
@@ -493,4 +544,12 @@ tomo_tensor *tomo_op_rope(tomo_exec *exec, const tomo_tensor *x, const tomo_tens
     tomo_rows_run(exec, x->shape[0], x->shape[1] * x->shape[2], rope_rows, &job);
     tomo_tape_record(exec, rope_backward, out, &x, 1, &job, sizeof job);
     return out;
+}
+
+tomo_tensor *tomo_op_rope(tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *cosine,
+                          const tomo_tensor *sine) {
+    double start = tomo_profile_begin(exec);
+    tomo_tensor *y = run_rope(exec, x, cosine, sine);
+    tomo_profile_end(exec, TOMO_PROFILE_ROPE, start);
+    return y;
 }
