@@ -136,8 +136,9 @@ static void tuning_tells_what_each_value_would_do(void **state) {
     assert_true(skipped > 0.5); /* the largest value lets hardly any slice through */
     assert_true(cJSON_GetObjectItem(tree, "agreement")->valuedouble >= 0.95);
     cJSON_Delete(tree);
-    assert_int_equal(tomo_model_tune_prune(model, &scan, 1, 2, &json, NULL), TOMO_E_USAGE);
     tomo_free(json);
+    assert_int_equal(tomo_model_tune_prune(model, &scan, 1, 2, &json, NULL), TOMO_E_USAGE);
+    assert_null(json);
     tomo_model_free(model);
     tomo_scan_free(scan);
     tomo_context_free(context);
