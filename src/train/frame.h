@@ -9,6 +9,7 @@
 
 typedef enum tomo_column_type {
     TOMO_COLUMN_INTEGER,
+    TOMO_COLUMN_LONG, /* integers, some beyond 64 bits with a sign */
     TOMO_COLUMN_FLOAT,
     TOMO_COLUMN_BOOLEAN,
     TOMO_COLUMN_TEXT
@@ -18,6 +19,7 @@ typedef struct tomo_frame {
     tomo_csv *csv;
     tomo_column_type *types; /* [columns] */
     bool *missing;           /* [columns]: has a missing value */
+    bool *as_written;        /* [columns]: every field is its own text, what stands for a missing value too */
 } tomo_frame;
 
 tomo_status tomo_frame_open(const char *path, tomo_frame *frame, tomo_error *err);

@@ -5,6 +5,7 @@
 #include "base/digest.h"
 #include "base/file.h"
 #include "support/columns.h"
+#include "text/unicode.h"
 #include "train/augment.h"
 #include "train/dataset.h"
 #include "train/render.h"
@@ -34,10 +35,11 @@ static int32_t id_of(const words *w, const char *text, size_t size) {
                       : (int32_t)tomo_json_get(w->vocabulary, "<unk>")->valuedouble;
 }
 
-/* How many bytes of white space stand at the front; the texts hold ASCII's and the no-break space. */
+/* How many bytes of white space stand at the front. */
 static size_t space_at(const char *text) {
-    if (strncmp(text, "\xc2\xa0", 2) == 0) return 2;
-    return *text == ' ' || (*text >= '\t' && *text <= '\r') ? 1 : 0;
+    uint32_t c = 0;
+    size_t length = *text != '\0' ? tomo_utf8_next((const unsigned char *)text, strlen(text), &c, NULL) : 0;
+    return length > 0 && tomo_unicode_is_space(c) ? length : 0;
 }
 
 static bool is_image(const char *text) {

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "train/augment.h"
 #include "train/dataset.h"
+#include "train/frame.h"
 #include "train/render.h"
 
 #include <setjmp.h>
@@ -164,6 +165,46 @@ static void a_report_that_is_missing_is_noted_at_its_sample(void **state) {
     free(text);
 }
 
+static void columns_are_typed_as_pandas_types_them(void **state) {
+    (void)state;
+    /* One column of a file, and what pandas 3.1.1 prints of it. */
+    static const struct {
+        const char *fields[5], *printed[5];
+    } cases[] = {
+        {{"1", "007", "-5", "+4", NULL}, {"1", "7", "-5", "4", NULL}},
+        {{"1", "NA", "2", NULL}, {"1.0", "nan", "2.0", NULL}},
+        {{"3.50", "1e3", "2", NULL}, {"3.5", "1000.0", "2.0", NULL}},
+        {{"True", "FALSE", "None", NULL}, {"True", "False", "nan", NULL}},
+        {{"True", "1", NULL}, {"True", "1", NULL}},
+        {{"2", "liver", "null", NULL}, {"2", "liver", "nan", NULL}},
+        {{"inf", "1e400", NULL}, {"inf", "inf", NULL}},
+        {{"0x10", NULL}, {"0x10", NULL}},
+        {{"18446744073709551615", "007", NULL}, {"18446744073709551615", "7", NULL}},
+        {{"9223372036854775808", "NA", NULL}, {"9223372036854775808", "NA", NULL}},
+        {{"99999999999999999999", "NA", "-1", NULL}, {"99999999999999999999", "nan", "-1", NULL}},
+        {{"99999999999999999999", "2.50", NULL}, {"99999999999999999999", "2.50", NULL}},
+        {{"18446744073709551615", "2.50", NULL}, {"1.8446744073709552e+19", "2.5", NULL}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        tomo_buffer text = {.maximum = 1000};
+        tomo_frame frame;
+        (void)tomo_buffer_add_text(&text, "x,y\n");
+        for (int k = 0; cases[i].fields[k] != NULL; k++)
+            (void)tomo_buffer_format(&text, "%s,t\n", cases[i].fields[k]);
+        char *path = write_file("column.csv", text.data);
+        assert_int_equal(tomo_frame_open(path, &frame, NULL), TOMO_OK);
+        for (int k = 0; cases[i].printed[k] != NULL; k++) {
+            char room[TOMO_DECIMAL_TEXT], got[64];
+            tomo_csv_field f = tomo_frame_text(&frame, (size_t)k, 0, room);
+            (void)snprintf(got, sizeof got, "%.*s", (int)f.size, f.text);
+            assert_string_equal(got, cases[i].printed[k]);
+        }
+        tomo_frame_free(&frame);
+        tomo_buffer_free(&text);
+        free(path);
+    }
+}
+
 static void orders_depend_on_seed_and_epoch_alone(void **state) {
     (void)state;
     enum { N = 50 };
@@ -233,6 +274,7 @@ int main(void) {
         cmocka_unit_test(broken_samples_are_found_told_and_left_out),
         cmocka_unit_test(files_that_make_no_sense_are_refused),
         cmocka_unit_test(a_report_that_is_missing_is_noted_at_its_sample),
+        cmocka_unit_test(columns_are_typed_as_pandas_types_them),
         cmocka_unit_test(orders_depend_on_seed_and_epoch_alone),
         cmocka_unit_test(labels_of_a_chat_cover_the_answer_and_its_end),
     };
