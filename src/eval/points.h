@@ -28,7 +28,14 @@ tomo_points tomo_points_strip(tomo_points text);
 /* str.lower(). */
 bool tomo_points_lower(tomo_arena *arena, tomo_points text, tomo_points *lower);
 
-bool tomo_points_equal(tomo_points a, tomo_points b);
+/* Inline: words are short. */
+static inline bool tomo_points_equal(tomo_points a, tomo_points b) {
+    if (a.count != b.count) return false;
+    for (size_t i = 0; i < a.count; i++) {
+        if (a.at[i] != b.at[i]) return false;
+    }
+    return true;
+}
 bool tomo_points_equal_text(tomo_points text, const char *ascii);
 /* Inline, so that the length of a constant is one. */
 static inline bool tomo_points_end_with(tomo_points text, const char *ascii) {

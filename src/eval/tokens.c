@@ -59,9 +59,10 @@ static bool is_mark(uint32_t c) {
     return c == '.' || c == ',';
 }
 
+/* A space, which is a symbol too, stays one space: none of the later expressions needs it twice. */
 static void pad_symbols(tomo_rewrite *r) {
     for (size_t i = 0; i < r->count; i++) {
-        if (is_symbol(r->in[i])) {
+        if (r->in[i] != ' ' && is_symbol(r->in[i])) {
             tomo_rewrite_pad(r, i, i + 1);
         } else {
             tomo_rewrite_put(r, r->in[i]);
@@ -131,10 +132,15 @@ bool tomo_tokens_bleu(tomo_arena *arena, tomo_points text, tomo_tokens *tokens) 
     replace_entities(&r);
     tomo_rewrite_pad(&r, 0, r.count);
     tomo_rewrite_next(&r);
+    bool marks = false, dashes = false;
+    for (size_t i = 0; i < r.count; i++) {
+        marks = marks || is_mark(r.in[i]);
+        dashes = dashes || r.in[i] == '-';
+    }
     pad_symbols(&r);
-    split_marks_after_words(&r);
-    split_marks_before_words(&r);
-    split_dashes_after_digits(&r);
+    if (marks) split_marks_after_words(&r);
+    if (marks) split_marks_before_words(&r);
+    if (dashes) split_dashes_after_digits(&r);
     if (r.failed) return false;
     tomo_tokens_add_split((tomo_points){r.in, r.count}, tokens);
     return true;

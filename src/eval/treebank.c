@@ -332,7 +332,8 @@ static bool match_contraction(const tomo_rewrite *r, size_t i, const contraction
     size_t middle = i + strlen(c->first), end = middle + strlen(c->second);
     if (!stands_at(r, middle, c->second)) return false;
     if (c->after_space ? i == 0 || r->in[i - 1] != ' ' : !is_boundary(r, i)) return false;
-    return c->before_space ? tomo_point_is_space(at(r, end)) : is_boundary(r, end);
+    /* The end is as good as the space that pad_sentence puts there. */
+    return c->before_space ? end == r->count || tomo_point_is_space(at(r, end)) : is_boundary(r, end);
 }
 
 /* (?i)\b(FIRST)(SECOND)\b -> " \1 \2 " and (?i) (FIRST)(SECOND)\b -> " \1 \2 " */
@@ -406,6 +407,11 @@ static const pass passes[] = {
     {"*", pad_stars},
     {"][(){}<>", pad_brackets},
     {"-", pad_dashes},
+};
+
+/* The passes from the padding of the sentence on. They look for quotes and contractions; without either they
+ * do no more than the final split does. */
+static const pass later_passes[] = {
     {NULL, pad_sentence},
     {BEYOND_ASCII, pad_closing_marks},
     {QUOTES, pad_apostrophe_pairs},
@@ -432,13 +438,21 @@ static bool is_needed(const pass *p, const bool held[128]) {
     return false;
 }
 
+static void run_passes(tomo_rewrite *r, const pass *list, size_t count, const bool held[128]) {
+    for (size_t i = 0; i < count && !r->failed; i++) {
+        if (is_needed(&list[i], held)) list[i].run(r);
+    }
+}
+
 bool tomo_tokens_add_sentence(tomo_arena *arena, tomo_points sentence, tomo_tokens *tokens) {
+    static const pass quotes = {QUOTES BEYOND_ASCII, NULL};
     tomo_rewrite r;
     bool held[128];
     note_characters(sentence, held);
     tomo_rewrite_begin(&r, arena, sentence);
-    for (size_t i = 0; i < sizeof passes / sizeof passes[0] && !r.failed; i++) {
-        if (is_needed(&passes[i], held)) passes[i].run(&r);
+    run_passes(&r, passes, sizeof passes / sizeof passes[0], held);
+    if (is_needed(&quotes, held) || holds_contraction(&r)) {
+        run_passes(&r, later_passes, sizeof later_passes / sizeof later_passes[0], held);
     }
     if (r.failed) return false;
     tomo_tokens_add_split((tomo_points){r.in, r.count}, tokens);
