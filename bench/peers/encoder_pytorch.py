@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""pytorch_vit.py TOMO MODEL: tomo bench's encoder beside the same ViT-B/16 in PyTorch, in turn, on this machine.
+"""encoder_pytorch.py TOMO MODEL: tomo bench's encoder beside the same ViT-B/16 in PyTorch, in turn, on this machine.
 
-    pip install torch && python bench/peers/pytorch_vit.py build/release/cli/tomo MODEL
+    pip install torch && python bench/peers/encoder_pytorch.py build/release/cli/tomo MODEL
 
 MODEL is a directory with a BiomedCLIP-shaped encoder (tomo model new MODEL --like biomedclip,qwen2-tiny). PyTorch runs
 timm's block structure (fused qkv, scaled_dot_product_attention) with random weights, in float32 and bfloat16, plainly and

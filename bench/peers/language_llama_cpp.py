@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""llama_cpp.py TOMO FILE.gguf: tomo bench beside llama.cpp on the same file, in turn, on this machine.
+"""language_llama_cpp.py TOMO FILE.gguf: tomo bench beside llama.cpp on the same file, in turn, on this machine.
 
-    pip install llama-cpp-python && python bench/peers/llama_cpp.py build/release/cli/tomo model.gguf
+    pip install llama-cpp-python && python bench/peers/language_llama_cpp.py build/release/cli/tomo model.gguf
 
 Prints tokens a second of a prompt and of decoding behind it, and the ratio of the medians of each pair. Both use the
 same number of threads. llama-cpp-python is compiled for this CPU when pip installs it.
