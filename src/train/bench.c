@@ -1,8 +1,8 @@
 /* bench.c - a training step beside the forward passes that it is made of, at the sizes of a recipe. */
 #include "base/clock.h"
+#include "base/folder.h"
 #include "model/context.h"
 #include "model/machine.h"
-#include "base/folder.h"
 #include "train/trainer.h"
 
 #include <stdio.h>

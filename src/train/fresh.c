@@ -1,10 +1,10 @@
 #include "train/fresh.h"
 
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/random.h"
 #include "base/size.h"
 #include "language/decoder.h"
-#include "base/folder.h"
 #include "train/trainee.h"
 #include "vision/vit.h"
 

@@ -244,6 +244,22 @@ static tomo_status read_names(const reader *r, const cJSON *section, tomo_stage 
     return status;
 }
 
+static const tomo_stage standard_stage = {
+    .name = "stage",
+    .lora = {.rank = 16, .alpha = 32, .targets = (1u << TOMO_LORA_TARGETS) - 1},
+    .adam = {0.9, 0.999, 1e-8, 0, false},
+    .rates = {NAN, NAN, NAN},
+    .warmup_ratio = 0.03,
+    .batch = 1,
+    .accumulation = 1,
+    .max_norm = 1,
+    .checkpoint_every = 100,
+    .keep = 2,
+    .nan_limit = 5,
+    .keep_best = true,
+    .embedding = 128,
+    .slices = 32};
+
 static tomo_status read_stage(reader *r, const cJSON *section, const tomo_recipe_data *data, tomo_stage *s) {
     static const char *const known[] = {"name",
                                         "kind",
@@ -277,20 +293,7 @@ static tomo_status read_stage(reader *r, const cJSON *section, const tomo_recipe
                                         "embedding",
                                         "slices",
                                         NULL};
-    *s = (tomo_stage){.name = "stage",
-                      .lora = {.rank = 16, .alpha = 32, .targets = (1u << TOMO_LORA_TARGETS) - 1},
-                      .adam = {0.9, 0.999, 1e-8, 0, false},
-                      .rates = {NAN, NAN, NAN},
-                      .warmup_ratio = 0.03,
-                      .batch = 1,
-                      .accumulation = 1,
-                      .max_norm = 1,
-                      .checkpoint_every = 100,
-                      .keep = 2,
-                      .nan_limit = 5,
-                      .keep_best = true,
-                      .embedding = 128,
-                      .slices = 32};
+    *s = standard_stage;
     tomo_status status = copy_data(&s->data, data, r->err);
     if (status == TOMO_OK) status = tomo_json_only(section, r->at, known, r->err);
     if (status == TOMO_OK) status = read_names(r, section, s);

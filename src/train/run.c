@@ -1,7 +1,7 @@
 /* run.c - a recipe from start to end: its folder, its stages, what comes out. */
 #include "base/file.h"
-#include "model/context.h"
 #include "base/folder.h"
+#include "model/context.h"
 #include "train/trainer.h"
 
 #include <stdlib.h>

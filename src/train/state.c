@@ -2,8 +2,8 @@
 
 #include "base/digest.h"
 #include "base/file.h"
-#include "base/json.h"
 #include "base/folder.h"
+#include "base/json.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -17,11 +17,13 @@ static const char *const hashed[] = {TENSORS, POSITION};
 
 /* ---------------------------------------------------------------------------- writing */
 
-static tomo_status write_position(const char *folder, const tomo_position *p, tomo_error *err) {
+static tomo_status write_position(const char *folder, const tomo_position *p, const tomo_optimizer *o,
+                                  tomo_error *err) {
     cJSON *root = cJSON_CreateObject();
     char seed[24];
     (void)snprintf(seed, sizeof seed, "%llu", (unsigned long long)p->seed);
     cJSON_AddNumberToObject(root, "version", 1);
+    cJSON_AddNumberToObject(root, "optimizer_steps", o == NULL ? 0 : (double)o->steps);
     cJSON_AddNumberToObject(root, "stage", (double)p->stage);
     cJSON_AddNumberToObject(root, "step", (double)p->step);
     cJSON_AddNumberToObject(root, "best_step", (double)p->best_step);
@@ -56,7 +58,7 @@ static tomo_status write_tensors(const char *folder, const tomo_trained *trained
     for (int i = 0; i < trained->count; i++) most += trained->lists[i]->count;
     if (trained->optimizer != NULL) most += 2 * trained->optimizer->parameters->count;
     tomo_stored *list = calloc(most + 1, sizeof *list);
-    char *path = tomo_path_join(folder, TENSORS), steps[32] = "0";
+    char *path = tomo_path_join(folder, TENSORS);
     bool good = list != NULL && path != NULL;
     for (int i = 0; i < trained->count && good; i++) {
         for (size_t k = 0; k < trained->lists[i]->count; k++) {
@@ -71,9 +73,7 @@ static tomo_status write_tensors(const char *folder, const tomo_trained *trained
         list[count++] = entry_of(&p->tensor, "square.", p->name, o->square[k]);
     }
     for (size_t i = 0; i < count; i++) good = good && list[i].name != NULL;
-    if (o != NULL) (void)snprintf(steps, sizeof steps, "%lld", (long long)o->steps);
-    const char *metadata[] = {"optimizer_steps", steps, NULL};
-    tomo_status status = good ? tomo_safetensors_write(path, list, count, metadata, err)
+    tomo_status status = good ? tomo_safetensors_write(path, list, count, NULL, err)
                               : tomo_fail_memory(err, folder, most * sizeof *list);
     for (size_t i = 0; i < count; i++) free((char *)(uintptr_t)list[i].name);
     free(list);
@@ -114,7 +114,7 @@ tomo_status tomo_state_write(const char *folder, const tomo_position *position, 
     tomo_folder_remove(part);
     tomo_status status = mkdir(part, 0777) == 0 ? TOMO_OK : tomo_fail_errno(err, part, "create");
     if (status == TOMO_OK) status = write_tensors(part, trained, err);
-    if (status == TOMO_OK) status = write_position(part, position, err);
+    if (status == TOMO_OK) status = write_position(part, position, trained->optimizer, err);
     if (status == TOMO_OK) status = sums_of(part, sums, sizeof sums, err);
     if (status == TOMO_OK) status = tomo_folder_write(part, SUMS, sums, err);
     if (status == TOMO_OK) status = tomo_folder_replace(part, folder, err);
@@ -198,23 +198,18 @@ static tomo_status read_tensor(const tomo_checkpoint *file, const char *folder, 
                      folder, full, found, wanted);
 }
 
-/* Steps of the optimiser, which safetensors' metadata hold as text; the position knows them too when nothing
- * was skipped, but not otherwise. */
-static tomo_status read_steps(const char *path, int64_t *steps, tomo_error *err) {
-    tomo_map map;
-    tomo_status status = tomo_map_open(path, &map, err);
-    if (status != TOMO_OK) return status;
-    static const char key[] = "\"optimizer_steps\":\"";
-    size_t most = map.size < 4096 ? map.size : 4096;
-    const unsigned char *at = memmem(map.data, most, key, sizeof key - 1);
-    *steps = 0;
-    for (const unsigned char *p = at == NULL ? NULL : at + sizeof key - 1;
-         p != NULL && p < map.data + most && *p >= '0' && *p <= '9'; p++) {
-        *steps = *steps * 10 + (*p - '0');
+/* Steps of the optimiser, fewer than those of the run where some were skipped. */
+static tomo_status read_steps(const char *folder, int64_t *steps, tomo_error *err) {
+    char *path = tomo_path_join(folder, POSITION);
+    cJSON *root = NULL;
+    tomo_status status = path == NULL ? tomo_fail_memory(err, folder, 0) : tomo_json_open(path, &root, err);
+    if (status == TOMO_OK) {
+        status = tomo_json_int(root, "optimizer_steps", (tomo_json_at){path, ""}, true, 0, INT64_C(1) << 53,
+                               steps, err);
     }
-    tomo_map_close(&map);
-    return at != NULL ? TOMO_OK
-                      : tomo_fail(err, TOMO_E_FORMAT, "%s: the optimiser's steps are missing", path);
+    cJSON_Delete(root);
+    free(path);
+    return status;
 }
 
 /* A tensor of the state that nothing here has is a difference too. */
@@ -257,7 +252,7 @@ tomo_status tomo_state_read(const char *folder, const tomo_trained *trained, boo
             status = read_tensor(file, folder, "square.", p->name, &p->tensor, o->square[k], false, err);
         }
     }
-    if (status == TOMO_OK && o != NULL) status = read_steps(path, &o->steps, err);
+    if (status == TOMO_OK && o != NULL) status = read_steps(folder, &o->steps, err);
     tomo_checkpoint_free(file);
     free(path);
     return status;

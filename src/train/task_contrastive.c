@@ -2,11 +2,11 @@
  * resemble its own text most, and each text its own picture. The text tower is a language model, read at its
  * last token. Pictures are held in memory, so this is for small encoders. */
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/random.h"
 #include "model/context.h"
 #include "tensor/loss.h"
 #include "text/tokenizer.h"
-#include "base/folder.h"
 #include "train/fresh.h"
 #include "train/render.h"
 #include "train/task.h"

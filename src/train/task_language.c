@@ -2,10 +2,10 @@
  * separated by blank lines, or a .jsonl file of {"text", "split"}. */
 #include "base/buffer.h"
 #include "base/file.h"
+#include "base/folder.h"
 #include "model/context.h"
 #include "tensor/loss.h"
 #include "text/tokenizer.h"
-#include "base/folder.h"
 #include "train/fresh.h"
 #include "train/task.h"
 

@@ -2,10 +2,9 @@
 
 #include "base/clock.h"
 #include "base/file.h"
-#include "model/context.h"
 #include "base/folder.h"
+#include "model/context.h"
 
-#include <dirent.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,78 +39,6 @@ int64_t tomo_stage_steps(const tomo_stage *s, size_t samples) {
 
 /* ------------------------------------------------------------------------- checkpoints */
 
-char *tomo_checkpoint_folder(const tomo_recipe *recipe, int64_t stage, int64_t step) {
-    char *folder = NULL;
-    if (asprintf(&folder, "%s/checkpoints/%02lld-%08lld", recipe->run, (long long)stage, (long long)step) <
-        0) {
-        return NULL;
-    }
-    return folder;
-}
-
-static char *best_folder(const tomo_recipe *recipe, int64_t stage) {
-    char *folder = NULL;
-    if (asprintf(&folder, "%s/checkpoints/best-%02lld", recipe->run, (long long)stage) < 0) return NULL;
-    return folder;
-}
-
-/* Names of checkpoints, which sort as they follow each other. */
-static int is_checkpoint(const struct dirent *entry) {
-    int stage, step, used = 0;
-    return sscanf(entry->d_name, "%2d-%8d%n", &stage, &step, &used) == 2 && used == 11 &&
-           entry->d_name[used] == '\0';
-}
-
-static void free_entries(struct dirent **entries, int count) {
-    for (int i = 0; i < count; i++) free(entries[i]);
-    free(entries);
-}
-
-static int list_checkpoints(const tomo_recipe *recipe, struct dirent ***entries, char **folder) {
-    *entries = NULL;
-    *folder = tomo_path_join(recipe->run, "checkpoints");
-    return *folder == NULL ? 0 : scandir(*folder, entries, is_checkpoint, alphasort);
-}
-
-tomo_status tomo_checkpoint_newest(const tomo_recipe *recipe, const tomo_hooks *hooks, char **folder,
-                                   tomo_position *position, tomo_error *err) {
-    struct dirent **entries;
-    char *all;
-    int count = list_checkpoints(recipe, &entries, &all);
-    tomo_status status = all == NULL ? tomo_fail_memory(err, recipe->run, 0) : TOMO_OK;
-    *folder = NULL;
-    for (int i = count - 1; i >= 0 && status == TOMO_OK && *folder == NULL; i--) {
-        tomo_error failure = {0};
-        char *path = tomo_path_join(all, entries[i]->d_name);
-        if (path == NULL) {
-            status = tomo_fail_memory(err, all, 0);
-        } else if (tomo_state_peek(path, position, &failure) == TOMO_OK) {
-            *folder = path;
-            path = NULL;
-        } else {
-            tomo_log(hooks, TOMO_LOG_WARNING, "passed over: %s", failure.message);
-        }
-        free(path);
-    }
-    free_entries(entries, count);
-    free(all);
-    return status;
-}
-
-/* Leaves the newest `keep`. */
-static void prune_checkpoints(const loop *l) {
-    struct dirent **entries;
-    char *all;
-    int count = list_checkpoints(l->t->recipe, &entries, &all);
-    for (int i = 0; i < count - (int)l->stage->keep; i++) {
-        char *path = tomo_path_join(all, entries[i]->d_name);
-        if (path != NULL) tomo_folder_remove(path);
-        free(path);
-    }
-    free_entries(entries, count);
-    free(all);
-}
-
 /* A disk that is full does not end a run: the checkpoint before stays, and the run says so. */
 static void save(loop *l, char *folder, bool with_optimizer) {
     tomo_error failure = {0};
@@ -129,7 +56,7 @@ static void save(loop *l, char *folder, bool with_optimizer) {
 static void checkpoint(loop *l) {
     if (l->t->parallel->rank != 0) return;
     save(l, tomo_checkpoint_folder(l->t->recipe, l->at->stage, l->at->step), true);
-    prune_checkpoints(l);
+    tomo_checkpoint_prune(l->t->recipe, l->stage->keep);
     tomo_error failure = {0};
     if (l->t->metrics != NULL && tomo_metrics_draw(l->t->metrics, &failure) != TOMO_OK) {
         tomo_log(l->hooks, TOMO_LOG_WARNING, "%s", failure.message);
@@ -296,7 +223,7 @@ static tomo_status evaluate(loop *l, tomo_error *err) {
         l->at->best_step = l->at->step;
         l->at->stale = 0;
         if (l->t->parallel->rank == 0 && l->stage->keep_best)
-            save(l, best_folder(l->t->recipe, l->at->stage), false);
+            save(l, tomo_checkpoint_best(l->t->recipe, l->at->stage), false);
     }
     return TOMO_OK;
 }
@@ -360,7 +287,7 @@ static tomo_status one_turn(loop *l, tomo_error *err) {
 /* The best weights in place of the last. */
 static tomo_status take_best(loop *l, tomo_error *err) {
     if (!l->stage->keep_best || l->at->best_step == 0) return TOMO_OK;
-    char *folder = best_folder(l->t->recipe, l->at->stage);
+    char *folder = tomo_checkpoint_best(l->t->recipe, l->at->stage);
     tomo_position position;
     if (folder == NULL) return tomo_fail_memory(err, "checkpoint", 0);
     tomo_status status = tomo_state_peek(folder, &position, err);

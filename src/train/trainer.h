@@ -2,6 +2,7 @@
 #ifndef TOMO_TRAIN_TRAINER_H
 #define TOMO_TRAIN_TRAINER_H
 
+#include "train/checkpoints.h"
 #include "train/metrics.h"
 #include "train/parallel.h"
 #include "train/task.h"
@@ -24,12 +25,5 @@ tomo_status tomo_trainer_run(const tomo_trainer *trainer, const char *state, tom
 
 /* Steps of a stage with so many samples. */
 int64_t tomo_stage_steps(const tomo_stage *stage, size_t samples);
-
-/* RUN/checkpoints/NAME for a position; freed by free, NULL when out of memory. */
-char *tomo_checkpoint_folder(const tomo_recipe *recipe, int64_t stage, int64_t step);
-/* The newest whole checkpoint of a run; *folder NULL: there is none. Damaged ones are told and passed over.
- */
-tomo_status tomo_checkpoint_newest(const tomo_recipe *recipe, const tomo_hooks *hooks, char **folder,
-                                   tomo_position *position, tomo_error *err);
 
 #endif
