@@ -24,7 +24,8 @@ static tomo_status not_a_checkpoint(const char *file, const unsigned char *bytes
         return tomo_fail(err, TOMO_E_FORMAT,
                          "%s: a Git LFS pointer, not the file itself; fetch it with \"git lfs pull\"", file);
     }
-    return tomo_fail(err, TOMO_E_FORMAT, "%s: no checkpoint; safetensors, PyTorch .bin or GGUF is wanted", file);
+    return tomo_fail(err, TOMO_E_FORMAT, "%s: no checkpoint; safetensors, PyTorch .bin or GGUF is wanted",
+                     file);
 }
 
 tomo_status tomo_store_read(tomo_checkpoint *c, const char *file, const unsigned char *bytes, size_t size,

@@ -1,4 +1,5 @@
-/* plugin.cc - the library as a C++ program meets it at run time: loaded by dlopen, with nothing but tomo.h. */
+/* plugin.cc - the library as a C++ program meets it at run time: loaded by dlopen, with nothing but tomo.h.
+ */
 #include <tomo.h>
 
 #include <cstdio>
@@ -34,8 +35,8 @@ int main(int argc, char **argv) {
     auto *answer_clear = load<decltype(tomo_answer_clear)>(library, "tomo_answer_clear");
     if (version == nullptr || report == nullptr || answer_clear == nullptr) return 1;
 
-    const std::string wanted = std::to_string(TOMO_VERSION_MAJOR) + "." + std::to_string(TOMO_VERSION_MINOR) + "." +
-                               std::to_string(TOMO_VERSION_PATCH);
+    const std::string wanted = std::to_string(TOMO_VERSION_MAJOR) + "." + std::to_string(TOMO_VERSION_MINOR) +
+                               "." + std::to_string(TOMO_VERSION_PATCH);
     if (wanted != version()) return 1;
     /* Nothing of the inside may show: a host may have symbols of the same names. */
     if (dlsym(library, "tomo_fail") != nullptr || dlsym(library, "tomo_gemm") != nullptr) return 1;

@@ -49,7 +49,8 @@ void parity_skip(parity *p, const char *name, const char *format, ...) {
 int parity_end(parity *p) {
     const char *elsewhere = getenv("TOMO_REFERENCE");
     if (p->passed + p->failed + p->skipped == 0 && elsewhere != NULL && !tomo_path_exists(p->root)) {
-        parity_skip(p, "(family)", "%s does not exist: this reference folder does not hold the family", p->root);
+        parity_skip(p, "(family)", "%s does not exist: this reference folder does not hold the family",
+                    p->root);
     }
     if (p->passed + p->failed + p->skipped == 0) (void)printf("FAIL %s: no case found in it\n", p->root);
     (void)printf("%d passed, %d failed, %d skipped\n", p->passed, p->failed, p->skipped);

@@ -1,7 +1,7 @@
 /* train_steps.c - a training step allocates nothing once the first ones are done. */
 #include "base/file.h"
-#include "model/context.h"
 #include "base/folder.h"
+#include "model/context.h"
 
 #include <dlfcn.h>
 #include <setjmp.h>
