@@ -138,29 +138,37 @@ class Checks:
 
     def check_kills(self):
         """A run that is killed at random moments ends as one that is not."""
-        longer = max(1, self.kills // 2)
+        longer = max(1, self.kills // 4)
         stages = [{"name": "first", "train": ["connector"], "learning_rate": 2e-3, "steps": 25 * longer, "batch": 2,
                    "checkpoint_every": 2, "evaluate_every": 8},
                   {"name": "second", "train": ["connector", "lora"], "learning_rate": {"connector": 1e-3, "lora": 4e-3},
                    "lora": {"rank": 4}, "steps": 35 * longer, "batch": 2, "accumulation": 2, "checkpoint_every": 2,
                    "evaluate_every": 7, "augment": True}]
-        start = time.time()
         code, said = self.train(self.recipe("whole", stages), "--quiet")
-        length = time.time() - start
         self.expect("whole run", code == 0, said)
+        total = len(self.steps("whole"))
         r, kills, options = random.Random(5), 0, []
         recipe = self.recipe("killed", stages)
-        for _ in range(50 * self.kills):
+        metrics = self.folder / "killed" / "metrics.jsonl"
+        while True:
             p = subprocess.Popen([self.tomo, "train", recipe, "--quiet", *options], stderr=subprocess.DEVNULL)
             options = ["--resume"]
-            try:
-                p.wait(r.uniform(0.05, max(0.3, 0.4 * length / longer)) if kills < self.kills else 900)
+            if kills == self.kills:
+                p.wait(900)
                 break
-            except subprocess.TimeoutExpired:
-                p.send_signal(signal.SIGKILL)
-                p.wait()
-                kills += 1
-        print(f"train kills: {kills} in a run of {length:.1f} s")
+            # After a random number of steps, none of them for one in four, and a random moment more. A third of the
+            # run at most is spent on all of it, so that the last attempt has something left to do.
+            lines = lambda: metrics.read_bytes().count(b"\n") if metrics.exists() else 0
+            until = lines() + max(0, r.randint(-total // (6 * self.kills), total // (2 * self.kills)))
+            while lines() < until and p.poll() is None:
+                time.sleep(0.002)
+            time.sleep(r.uniform(0, 0.1))
+            if p.poll() is not None:
+                break
+            p.send_signal(signal.SIGKILL)
+            p.wait()
+            kills += 1
+        print(f"train kills: {kills} in a run of {total} steps and evaluations")
         self.expect("killed run ends", p.returncode == 0 and kills == self.kills, f"status {p.returncode} after {kills} kills")
         whole, killed = self.product("whole"), self.product("killed")
         self.expect("killed run ends with the same bits", len(whole) == 3 and whole == killed, f"{whole} {killed}")
