@@ -99,8 +99,9 @@ class Checks:
     def product(self, run):
         """Digests of what was trained, without what the encoder's part is linked from."""
         h = {}
-        for part in ("connector.safetensors", "language/model.safetensors", "adapter/adapter_model.safetensors"):
-            path = self.folder / run / "model" / part
+        for part in ("model/connector.safetensors", "model/language/model.safetensors",
+                     "model/adapter/adapter_model.safetensors", "language/model.safetensors", "encoder/model.safetensors"):
+            path = self.folder / run / part
             if path.exists():
                 h[part] = hashlib.sha256(path.read_bytes()).hexdigest()
         return h
@@ -111,6 +112,19 @@ class Checks:
         else:
             self.failed += 1
             print(f"train {name}: failed: {why}")
+
+    def stop_and_resume(self, name, stages, **top):
+        """Ctrl-C after a few steps, then --resume: what comes out is that of the run `name`, which did not stop."""
+        run = name + "-stopped"
+        recipe = self.recipe(run, stages, **top)
+        p = subprocess.Popen([self.tomo, "train", recipe, "--every", "1"], stderr=subprocess.PIPE, text=True)
+        for _ in range(4):
+            p.stderr.readline()
+        p.send_signal(signal.SIGINT)
+        p.stderr.read()
+        self.expect(f"{name}: interrupted", p.wait() == 130, f"status {p.returncode}")
+        code, said = self.train(recipe, "--resume", "--quiet")
+        self.expect(f"{name}: resumed", code == 0 and self.product(run) and self.product(run) == self.product(name), said)
 
     # ------------------------------------------------------------------------ checks
 
@@ -287,11 +301,11 @@ class Checks:
         (self.folder / "text.jsonl").write_text("".join(
             json.dumps({"text": t, "split": "train"}) + "\n" for t in REPORTS * 4) +
             json.dumps({"text": REPORTS[0], "split": "validation"}) + "\n")
-        recipe = self.recipe("words", [{"name": "words", "kind": "language", "language": "blank", "learning_rate": 3e-3,
-                                        "epochs": 10, "batch": 4, "evaluate_every": 20,
-                                        "data": {"path": "text.jsonl"}}], model=None)
-        code, said = self.train(recipe, "--quiet")
+        stages = [{"name": "words", "kind": "language", "language": "blank", "learning_rate": 3e-3,
+                   "epochs": 20, "batch": 4, "evaluate_every": 20, "data": {"path": "text.jsonl"}}]
+        code, said = self.train(self.recipe("words", stages, model=None), "--quiet")
         self.expect("language", code == 0, said)
+        self.stop_and_resume("words", stages, model=None)
         steps = self.steps("words")
         self.expect("language learns", steps[-1]["loss"] < steps[0]["loss"] / 2, f"{steps[0]} {steps[-1]}")
         p = subprocess.run([self.tomo, "generate", "Normal", "--model", self.folder / "words" / "language", "--max-tokens",
@@ -347,6 +361,7 @@ class Checks:
         code, said = self.train(recipe, "--quiet")
         self.expect("contrastive", code == 0, said)
         losses = [s["loss"] for s in self.steps("clip")]
+        self.stop_and_resume("clip", json.loads(recipe.read_text())["stages"], model=None)
         self.expect("contrastive learns", sum(losses[-10:]) < 0.7 * sum(losses[:10]), f"{losses[0]} {losses[-1]}")
         stage = json.loads(recipe.read_text())["stages"][0]
         again = self.recipe("clip-again", [dict(stage, encoder="clip/encoder", steps=5, warmup_steps=0)], model=None)
@@ -384,17 +399,9 @@ class Checks:
         self.expect("and leaves a state to go on from", code == 0, said)
 
     def check_interrupt(self):
-        recipe = self.recipe("stopped", {"steps": 40, "checkpoint_every": 1000})
-        reference = self.recipe("unstopped", {"steps": 40, "checkpoint_every": 1000})
-        self.train(reference, "--quiet")
-        p = subprocess.Popen([self.tomo, "train", recipe, "--every", "1"], stderr=subprocess.PIPE, text=True)
-        for _ in range(4):
-            p.stderr.readline()
-        p.send_signal(signal.SIGINT)
-        p.stderr.read()
-        self.expect("interrupted", p.wait() == 130, f"status {p.returncode}")
-        code, said = self.train(recipe, "--resume", "--quiet")
-        self.expect("interrupted and resumed", code == 0 and self.product("stopped") == self.product("unstopped"), said)
+        stage = {"steps": 40, "checkpoint_every": 1000}
+        self.train(self.recipe("unstopped", stage), "--quiet")
+        self.stop_and_resume("unstopped", stage)
 
 
 def main():
