@@ -33,7 +33,7 @@ static tomo_status read_baseline(tomo_bertscore *b, const char *path, tomo_error
         double values[4];
         for (int i = 0; i < 4 && status == TOMO_OK; i++) {
             tomo_csv_field f = tomo_csv_at(csv, row, columns[i]);
-            if (tomo_decimal_read(f.text, f.size, false, &values[i]) && values[i] != 1) continue;
+            if (tomo_decimal_read(f.text, f.size, false, &values[i]) && (i == 0 || values[i] != 1)) continue;
             status =
                 tomo_fail(err, TOMO_E_HEADER, "%s: row %zu, column %zu (%s): a number other than 1 is wanted",
                           path, tomo_csv_row_number(row), columns[i] + 1, names[i]);
