@@ -351,8 +351,34 @@ static tomo_status some_tokens(bench *b, double *seconds, tomo_error *err) {
     return status;
 }
 
+/* oneDNN's rate at each product's shape, rows x outputs x inputs, in the type of the limit. */
+static tomo_status bench_shapes(bench *b, const tomo_product *products, int count, tomo_error *err) {
+    for (int i = 0; i < count; i++) {
+        const tomo_product *p = &products[i];
+        tomo_gemm_rate *rate = NULL;
+        char name[64];
+        if (b->session->model->half) {
+            tomo_status status =
+                tomo_gemm_rate_create(p, 1, tomo_pool_threads(b->session->exec.pool), &rate, err);
+            if (status != TOMO_OK) return status;
+        }
+        double best = 0;
+        for (int k = 0; k < 5; k++) {
+            double now = gemm_rate(b, rate, p, 1);
+            best = now > best ? now : best;
+        }
+        (void)snprintf(name, sizeof name, "gemm %lldx%lldx%lld", (long long)p->m, (long long)p->n,
+                       (long long)p->k);
+        add_value(b->results, name, "GFLOP/s", best * 1e-9);
+        tomo_gemm_rate_free(rate);
+    }
+    return TOMO_OK;
+}
+
 static tomo_status bench_profile(bench *b, tomo_error *err) {
-    tomo_status status = TOMO_OK;
+    tomo_status status = bench_shapes(b, b->encoder, b->encoder_count, err);
+    if (status == TOMO_OK) status = bench_shapes(b, b->prefill, b->prefill_count, err);
+    if (status != TOMO_OK) return status;
     if (b->session->model->reads_scans) status = profile_stage(b, "encoder_batch", one_batch, err);
     if (status == TOMO_OK) status = profile_stage(b, "prefill", one_prompt, err);
     return status == TOMO_OK ? profile_stage(b, "decode", some_tokens, err) : status;

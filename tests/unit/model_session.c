@@ -23,17 +23,22 @@ typedef struct fixture {
     tomo_session *session;
 } fixture;
 
-static fixture open_all(int threads, const char *folder) {
+static fixture open_precise(int threads, const char *folder, const char *precision) {
     fixture f = {0};
+    tomo_model_options how = {.precision = precision};
     tomo_error err = {0};
     tomo_context_options options = {.threads = threads};
     tomo_status status = tomo_context_create(&options, &f.context, &err);
     if (status == TOMO_OK) status = tomo_scan_open(f.context, SCAN, NULL, &f.scan, &err);
-    if (status == TOMO_OK) status = tomo_model_open(f.context, folder, NULL, &f.model, &err);
+    if (status == TOMO_OK) status = tomo_model_open(f.context, folder, &how, &f.model, &err);
     if (status == TOMO_OK) status = tomo_session_create(f.model, &f.session, &err);
     if (status == TOMO_OK) status = tomo_session_read_scan(f.session, f.scan, NULL, &err);
     if (status != TOMO_OK) fail_msg("%s", err.message);
     return f;
+}
+
+static fixture open_all(int threads, const char *folder) {
+    return open_precise(threads, folder, NULL);
 }
 
 static void close_all(fixture *f) {
@@ -104,6 +109,29 @@ static void two_sessions_at_once_say_what_one_says(void **state) {
     }
     for (int i = 0; i < 3; i++) free(askers[i].text);
     close_all(&f);
+}
+
+/* Packed products too: each precision that this CPU has gives the same bits for any number of threads. */
+static void threads_change_no_bit_of_packed_products(void **state) {
+    (void)state;
+    static const char *const precisions[] = {"fast", "int8"};
+    for (size_t p = 0; p < 2; p++) {
+        fixture one = open_precise(1, ADAPTED, precisions[p]);
+        tomo_answer first = {0};
+        tomo_generate_options options = {.max_tokens = 20};
+        assert_int_equal(tomo_session_report(one.session, &options, &first, NULL), TOMO_OK);
+        for (int threads = 2; threads <= 4; threads += 2) {
+            fixture many = open_precise(threads, ADAPTED, precisions[p]);
+            tomo_answer answer = {0};
+            assert_memory_equal(many.session->reading.tokens, one.session->reading.tokens, token_bytes(&one));
+            assert_int_equal(tomo_session_report(many.session, &options, &answer, NULL), TOMO_OK);
+            assert_string_equal(answer.text, first.text);
+            tomo_answer_clear(&answer);
+            close_all(&many);
+        }
+        tomo_answer_clear(&first);
+        close_all(&one);
+    }
 }
 
 /* Counts calls of malloc and its kin between the first streamed text and the last. */
@@ -281,6 +309,7 @@ int main(void) {
         cmocka_unit_test(any_number_of_threads_gives_the_same_bits),
         cmocka_unit_test(two_sessions_at_once_say_what_one_says),
         cmocka_unit_test(nothing_is_allocated_between_tokens),
+        cmocka_unit_test(threads_change_no_bit_of_packed_products),
         cmocka_unit_test(what_was_asked_before_changes_no_bit),
         cmocka_unit_test(a_question_cannot_forge_turns_or_images),
         cmocka_unit_test(a_question_beyond_the_context_is_refused),
