@@ -10,7 +10,7 @@
  * keys is ever held. */
 typedef struct half_job {
     const tomo_kernels *kernels;
-    const tomo_packed_kernel *half;
+    const tomo_packed_kernels *half;
     const tomo_tensor *q, *k, *v;
     float *out;
     char *scratch; /* one a worker, of `scratch_bytes` */
@@ -65,7 +65,7 @@ static void pack_keys(const half_job *job, const half_room *room, int64_t b, int
     for (int64_t t = 0; t < job->key_panels * TOMO_PANEL; t++) {
         uint32_t *to = room->keys + t / TOMO_PANEL * job->d_steps * TOMO_PANEL + t % TOMO_PANEL;
         if (t < job->keys) {
-            job->half->prepare(room->row, place(job->k, b, t, head), job->d, job->d_steps, NULL);
+            job->half->bf16.prepare(room->row, place(job->k, b, t, head), job->d, job->d_steps, NULL);
         } else {
             memset(room->row, 0, (size_t)job->d_steps * sizeof *room->row);
         }
@@ -79,9 +79,9 @@ static void pack_values(const half_job *job, const half_room *room, int64_t b, i
     uint16_t *even = (uint16_t *)(void *)room->row, *odd = even + words;
     for (int64_t i = 0; i < job->key_steps; i++) {
         memset(even, 0, (size_t)words * 2 * sizeof *even);
-        job->half->prepare(even, place(job->v, b, 2 * i, head), job->d, words / 2, NULL);
+        job->half->bf16.prepare(even, place(job->v, b, 2 * i, head), job->d, words / 2, NULL);
         if (2 * i + 1 < job->keys) {
-            job->half->prepare(odd, place(job->v, b, 2 * i + 1, head), job->d, words / 2, NULL);
+            job->half->bf16.prepare(odd, place(job->v, b, 2 * i + 1, head), job->d, words / 2, NULL);
         }
         for (int64_t p = 0; p < job->d_panels; p++) {
             uint32_t *to = room->values + (p * job->key_steps + i) * TOMO_PANEL;
@@ -92,13 +92,14 @@ static void pack_values(const half_job *job, const half_room *room, int64_t b, i
     }
 }
 
-/* Scores of `rows` queries from `first` with the first `seen` keys, then their soft-max, as BF16 rows. */
+/* Scores of `rows` queries from `first` with the first `seen` keys, then their exponentials as BF16 rows;
+ * what these add up to goes to sums [rows]. */
 static void weigh(const half_job *job, const half_room *room, int64_t b, int64_t head, int64_t first,
-                  int rows, int64_t seen) {
+                  int rows, int64_t seen, float *sums) {
     int64_t stride = job->key_panels * TOMO_PANEL, row = row_words(job);
     for (int r = 0; r < rows; r++) {
-        job->half->prepare(room->row + r * row, place(job->q, b, first + r, head), job->d, job->d_steps,
-                           NULL);
+        job->half->bf16.prepare(room->row + r * row, place(job->q, b, first + r, head), job->d, job->d_steps,
+                                NULL);
     }
     tomo_tile tile = {.out_stride = stride,
                       .x = room->row,
@@ -108,13 +109,12 @@ static void weigh(const half_job *job, const half_room *room, int64_t b, int64_t
     for (int64_t p = 0; p * TOMO_PANEL < seen; p++) {
         tile.out = room->scores + p * TOMO_PANEL;
         tile.panel = room->keys + p * job->d_steps * TOMO_PANEL;
-        job->half->tile(&tile);
+        job->half->bf16.tile(&tile);
     }
     for (int r = 0; r < rows; r++) {
         int64_t visible = job->causal ? job->keys - job->queries + first + r + 1 : job->keys;
-        float *scores = room->scores + r * stride;
-        job->kernels->softmax(scores, job->scale, visible);
-        job->half->prepare(room->row + r * row, scores, visible, (seen + 1) / 2, NULL);
+        sums[r] = job->half->weigh((uint16_t *)(void *)(room->row + r * row), room->scores + r * stride,
+                                   visible, (seen + 1) / 2, job->scale);
     }
 }
 
@@ -128,7 +128,8 @@ static void run_head(void *argument, int64_t block, int worker) {
         int64_t left = job->queries - first;
         int rows = left < TOMO_TILE_ROWS ? (int)left : TOMO_TILE_ROWS;
         int64_t seen = job->causal ? job->keys - job->queries + first + rows : job->keys;
-        weigh(job, &room, b, head, first, rows, seen);
+        float sums[TOMO_TILE_ROWS];
+        weigh(job, &room, b, head, first, rows, seen, sums);
         tomo_tile tile = {.out_stride = job->d_panels * TOMO_PANEL,
                           .x = room.row,
                           .x_stride = row_words(job) * (int64_t)sizeof *room.row,
@@ -137,11 +138,13 @@ static void run_head(void *argument, int64_t block, int worker) {
         for (int64_t p = 0; p < job->d_panels; p++) {
             tile.out = room.out + p * TOMO_PANEL;
             tile.panel = room.values + p * job->key_steps * TOMO_PANEL;
-            job->half->tile(&tile);
+            job->half->bf16.tile(&tile);
         }
         for (int r = 0; r < rows; r++) {
-            memcpy(job->out + ((b * job->queries + first + r) * job->heads + head) * job->d,
-                   room.out + r * tile.out_stride, (size_t)job->d * sizeof *room.out);
+            float *out = job->out + ((b * job->queries + first + r) * job->heads + head) * job->d;
+            const float *y = room.out + r * tile.out_stride;
+            float inverse = 1 / sums[r];
+            for (int64_t c = 0; c < job->d; c++) out[c] = y[c] * inverse;
         }
     }
 }

@@ -30,10 +30,10 @@ typedef struct tomo_exec {
     const tomo_kernels *kernels;
     tomo_pool *pool;
     tomo_arena *arena;
-    const tomo_hooks *hooks;               /* or NULL */
-    const tomo_trace *trace;               /* or NULL: nobody looks */
-    const struct tomo_packed_kernel *half; /* or NULL; set: products of activations may be taken in BF16 */
-    struct tomo_profile *profile;          /* profile.h; or NULL: nobody measures */
+    const tomo_hooks *hooks;                /* or NULL */
+    const tomo_trace *trace;                /* or NULL: nobody looks */
+    const struct tomo_packed_kernels *half; /* or NULL; set: products of activations may be taken in BF16 */
+    struct tomo_profile *profile;           /* profile.h; or NULL: nobody measures */
     tomo_tape *tape;  /* or NULL: no gradients are wanted, and memory is reused between layers */
     tomo_error error; /* status TOMO_OK: nothing failed so far */
 } tomo_exec;

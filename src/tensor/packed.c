@@ -44,8 +44,8 @@ bool tomo_packing_is_native(const tomo_kernels *kernels, tomo_packing packing) {
     return packing != TOMO_PACK_BF16 || tomo_packed_select(kernels)->native_bf16;
 }
 
-const struct tomo_packed_kernel *tomo_half_products(const tomo_kernels *kernels) {
-    return kernel_of(kernels, TOMO_PACK_BF16);
+const struct tomo_packed_kernels *tomo_half_products(const tomo_kernels *kernels) {
+    return tomo_packed_select(kernels);
 }
 
 bool tomo_packing_in_groups(tomo_dtype dtype, tomo_packing *packing) {

@@ -40,7 +40,7 @@ typedef struct tomo_packed tomo_packed;
 bool tomo_packing_is_native(const tomo_kernels *kernels, tomo_packing packing);
 
 /* For tomo_exec.half: the products in BF16 of these kernels. */
-const struct tomo_packed_kernel *tomo_half_products(const tomo_kernels *kernels);
+const struct tomo_packed_kernels *tomo_half_products(const tomo_kernels *kernels);
 
 /* The packing in whole numbers that suits weights of a type best: Q4 or Q8 for blocks that come over, Q8 for
  * floats; false where there is none (Q5_1, Q5_K, Q6_K: their groups have offsets of 5 bits, or 16 members).

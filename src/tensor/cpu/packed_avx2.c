@@ -209,6 +209,9 @@ static void prepare_bf16(void *out, const float *x, int64_t k, int64_t steps, to
 static void tile_bf16(const tomo_tile *t) {
     tomo_packed_generic.bf16.tile(t);
 }
+static float weigh(uint16_t *out, const float *scores, int64_t count, int64_t steps, float scale) {
+    return tomo_packed_generic.weigh(out, scores, count, steps, scale);
+}
 
 const tomo_packed_kernels tomo_packed_avx2 = {
     .name = "avx2",
@@ -217,4 +220,5 @@ const tomo_packed_kernels tomo_packed_avx2 = {
     .int8 = {"avx2", TOMO_INT8_STEP, prepare_int8, tile_int8},
     .q8 = {"avx2", TOMO_Q8_STEP, prepare_groups, tile_q8},
     .q4 = {"avx2", TOMO_Q4_STEP, prepare_groups, tile_q4},
+    .weigh = weigh,
 };

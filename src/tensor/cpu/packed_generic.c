@@ -60,6 +60,19 @@ static void tile_int8(const tomo_tile *t) {
     }
 }
 
+static float weigh(uint16_t *out, const float *scores, int64_t count, int64_t steps, float scale) {
+    float largest = -INFINITY;
+    double sum = 0;
+    for (int64_t i = 0; i < count; i++) largest = fmaxf(largest, scores[i]);
+    for (int64_t i = 0; i < count; i++) {
+        float w = expf(scale * (scores[i] - largest));
+        sum += (double)w;
+        out[i] = tomo_float_to_bf16(w);
+    }
+    for (int64_t i = count; i < steps * 2; i++) out[i] = 0;
+    return (float)sum;
+}
+
 /* ------------------------------------------------------------------------------ groups */
 
 static void prepare_groups(void *out, const float *x, int64_t k, int64_t steps, tomo_row_scale *scale) {
@@ -131,4 +144,5 @@ const tomo_packed_kernels tomo_packed_generic = {
     .int8 = {"generic", TOMO_INT8_STEP, prepare_int8, tile_int8},
     .q8 = {"generic", TOMO_Q8_STEP, prepare_groups, tile_q8},
     .q4 = {"generic", TOMO_Q4_STEP, prepare_groups, tile_q4},
+    .weigh = weigh,
 };

@@ -57,10 +57,16 @@ typedef struct tomo_packed_kernel {
     void (*tile)(const tomo_tile *tile);
 } tomo_packed_kernel;
 
+/* Scores of a query to weights of the values: exp(scale (score - largest)) as a prepared row of BF16, zeros
+ * behind the `count` that are visible; returns their sum in float, by which the result is to be divided.
+ * scale >= 0. */
+typedef float (*tomo_weigh_fn)(uint16_t *out, const float *scores, int64_t count, int64_t steps, float scale);
+
 typedef struct tomo_packed_kernels {
     const char *name; /* of the table */
     bool native_bf16; /* worth using: the generic table's, for tests, and that of CPUs with the instruction */
     tomo_packed_kernel bf16, int8, q8, q4;
+    tomo_weigh_fn weigh;
 } tomo_packed_kernels;
 
 /* Bytes of a step, for the tables. */
