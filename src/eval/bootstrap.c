@@ -17,7 +17,11 @@ typedef struct work {
     size_t *begins; /* [group_count + 1] */
     double *drawn;  /* [draws][statistics] */
     uint64_t seed;
+    size_t first; /* draw of block 0 */
 } work;
+
+/* Draws between two calls of the progress hook. */
+#define DRAWS_A_STEP 64
 
 /* ------------------------------------------------------------------------------ statistics */
 
@@ -62,8 +66,9 @@ static void compute(const work *w, tomo_random *random, double *at) {
 static void run_draw(void *argument, int64_t block, int worker) {
     const work *w = argument;
     (void)worker;
-    tomo_random random = tomo_random_seed(w->seed + (uint64_t)block * 0x9e3779b97f4a7c15u);
-    compute(w, &random, w->drawn + (size_t)block * tomo_scored_statistics(w->sample));
+    size_t draw = w->first + (size_t)block;
+    tomo_random random = tomo_random_seed(w->seed + draw * 0x9e3779b97f4a7c15u);
+    compute(w, &random, w->drawn + draw * tomo_scored_statistics(w->sample));
 }
 
 /* ------------------------------------------------------------------------------ estimates */
@@ -118,8 +123,20 @@ static void order_rows(work *w) {
     w->begins[s->group_count] = used;
 }
 
-tomo_status tomo_bootstrap(tomo_pool *pool, const tomo_scored *sample, size_t draws, uint64_t seed,
-                           tomo_estimate *estimates, tomo_error *err) {
+static tomo_status run_draws(work *w, tomo_pool *pool, const tomo_hooks *hooks, size_t draws,
+                             tomo_error *err) {
+    tomo_status status = TOMO_OK;
+    for (w->first = 0; w->first < draws && status == TOMO_OK; w->first += DRAWS_A_STEP) {
+        size_t left = draws - w->first;
+        status = tomo_progress(hooks, "drawing rows anew", (int64_t)w->first, (int64_t)draws, err);
+        if (status == TOMO_OK)
+            tomo_pool_run(pool, (int64_t)(left < DRAWS_A_STEP ? left : DRAWS_A_STEP), run_draw, w);
+    }
+    return status;
+}
+
+tomo_status tomo_bootstrap(tomo_pool *pool, const tomo_hooks *hooks, const tomo_scored *sample, size_t draws,
+                           uint64_t seed, tomo_estimate *estimates, tomo_error *err) {
     size_t statistics = tomo_scored_statistics(sample), doubles = 0;
     tomo_status status = TOMO_OK;
     double *list = NULL;
@@ -136,8 +153,8 @@ tomo_status tomo_bootstrap(tomo_pool *pool, const tomo_scored *sample, size_t dr
     order_rows(&w);
     compute(&w, NULL, w.drawn);
     for (size_t k = 0; k < statistics; k++) estimates[k].mean = w.drawn[k];
-    tomo_pool_run(pool, (int64_t)draws, run_draw, &w);
-    estimate_all(&w, draws, list, estimates);
+    status = run_draws(&w, pool, hooks, draws, err);
+    if (status == TOMO_OK) estimate_all(&w, draws, list, estimates);
 done:
     free(w.rows);
     free(w.begins);

@@ -4,6 +4,7 @@
 #ifndef TOMO_EVAL_BOOTSTRAP_H
 #define TOMO_EVAL_BOOTSTRAP_H
 
+#include "base/hooks.h"
 #include "tensor/pool.h"
 
 /* What is averaged: values[row * metrics + metric], and the group of each row. */
@@ -25,7 +26,7 @@ typedef struct tomo_estimate {
 
 /* estimates [tomo_scored_statistics]. The same seed draws the same rows for every sample of the same shape,
  * whatever the number of threads. draws 0: means alone, intervals are NaN. */
-tomo_status tomo_bootstrap(tomo_pool *pool, const tomo_scored *sample, size_t draws, uint64_t seed,
-                           tomo_estimate *estimates, tomo_error *err);
+tomo_status tomo_bootstrap(tomo_pool *pool, const tomo_hooks *hooks, const tomo_scored *sample, size_t draws,
+                           uint64_t seed, tomo_estimate *estimates, tomo_error *err);
 
 #endif

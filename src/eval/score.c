@@ -142,7 +142,8 @@ static tomo_status tell_rows(const scoring *s, const double *values, const bool 
     rows.values = copy;
     /* No row: every mean is NaN, which JSON has as null. */
     if (status == TOMO_OK) {
-        status = tomo_bootstrap(s->context->pool, &rows, (size_t)s->draws, s->options->seed, e, err);
+        status = tomo_bootstrap(s->context->pool, &s->context->hooks, &rows, (size_t)s->draws,
+                                s->options->seed, e, err);
     }
     if (status == TOMO_OK && !add_means(object, s, r, &g, e, difference)) {
         status = tomo_fail_memory(err, "JSON", 0);

@@ -65,8 +65,9 @@ static void intervals_hold_the_mean_and_repeat_for_any_number_of_threads(void **
     assert_int_equal(tomo_scored_statistics(&scored), 4);
     for (int threads = 1; threads <= 4; threads++) {
         tomo_context *context = open_context(threads);
-        assert_int_equal(tomo_bootstrap(context->pool, &scored, 2000, 9, threads == 1 ? first : again, NULL),
-                         TOMO_OK);
+        assert_int_equal(
+            tomo_bootstrap(context->pool, NULL, &scored, 2000, 9, threads == 1 ? first : again, NULL),
+            TOMO_OK);
         if (threads > 1) assert_memory_equal(first, again, sizeof first);
         tomo_context_free(context);
     }
