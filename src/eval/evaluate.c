@@ -371,12 +371,13 @@ static void name_run(tomo_evaluation *e) {
 
 static tomo_status prepare(tomo_evaluation *e, tomo_error *err) {
     name_run(e);
-    if (mkdir(e->folder, 0777) != 0 && errno != EEXIST)
-        return tomo_fail_errno(err, e->folder, "make the folder");
     tomo_status status = open_dataset(e, err);
     if (status == TOMO_OK) status = hash_model(e, err);
     if (status == TOMO_OK) status = describe_run(e, err);
     if (status != TOMO_OK) return status;
+    if (mkdir(e->folder, 0777) != 0 && errno != EEXIST) {
+        return tomo_fail_errno(err, e->folder, "make the folder");
+    }
     e->predictions = calloc(e->count, sizeof *e->predictions);
     return e->predictions != NULL ? TOMO_OK
                                   : tomo_fail_memory(err, "predictions", e->count * sizeof *e->predictions);
