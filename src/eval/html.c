@@ -119,6 +119,7 @@ static void add_bars(tomo_buffer *page, const cJSON *scores, const char *metric)
 }
 
 static void add_curves(tomo_buffer *page, const tomo_results *r) {
+    if (r->rows < 2) return; /* one point is no curve */
     double *values = malloc((r->rows + 1) * sizeof *values);
     if (values == NULL) {
         page->failed = true;
