@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "map.md"
 BEGIN, END = "<!-- files: made by scripts/make_map.py -->", "<!-- end of files -->"
 FOLDERS = ["include", "src/base", "src/tensor", "src/tensor/cpu", "src/volume", "src/weights", "src/text", "src/vision",
-           "src/fusion", "src/language", "src/model", "src/train", "cli", "examples", "tests/support", "tests/unit", "tests/parity",
+           "src/fusion", "src/language", "src/model", "src/train", "src/eval", "src/phantom", "cli", "examples", "tests/support", "tests/unit", "tests/parity",
            "tests/fuzz", "tests/outside", "tests/cli", "scripts"]
 
 MISSING: list[str] = []

@@ -1,0 +1,346 @@
+#include "phantom/render.h"
+
+#include "phantom/draw.h"
+#include "phantom/scene.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Partial volume: a voxel is the mean of FINE x FINE x DEEP points. */
+enum { FINE = 2, DEEP = 3, FINE_POINTS = FINE * FINE * DEEP };
+/* Points between two of the warp's own, which are joined by straight lines. */
+enum { WARP_STEP = 8 };
+
+/* What a thread needs to paint a slice. */
+typedef struct desk {
+    double *x, *y;        /* [rows][columns] fine points in the patient */
+    uint8_t *tissue;      /* [rows][columns] */
+    double *hu, *texture; /* [height][width] sums over the fine points */
+    double *noise;        /* [height + 2][width + 2] */
+    double *warp;         /* [2][warp rows][warp columns] */
+    void *memory;
+} desk;
+
+typedef struct renderer {
+    const tomo_patient *patient;
+    const tomo_scene *scene;
+    tomo_render *out;
+    tomo_tissue_look looks[TOMO_TISSUES];
+    int64_t rows, columns, warp_rows, warp_columns;
+    double pixel_mm, floor_mm; /* behind floor_mm lies the table, which does not move with the patient */
+    double cosine, sine;
+    uint32_t *counts; /* [slices * DEEP][TOMO_TISSUES] fine points */
+    desk *desks;      /* one a thread */
+} renderer;
+
+/* ------------------------------------------------------------------ where points lie */
+
+static double fine_x(const renderer *r, int64_t column) {
+    return ((double)column + 0.5 - (double)r->columns / 2) * r->pixel_mm / FINE;
+}
+
+static double fine_y(const renderer *r, int64_t row) {
+    return ((double)row + 0.5 - (double)r->rows / 2) * r->pixel_mm / FINE + 12; /* room for the table */
+}
+
+static double fine_z(const renderer *r, int64_t slice, int deep) {
+    double inside = ((double)deep + 0.5) / DEEP - 0.5;
+    return r->patient->bottom_mm + ((double)slice + 0.5 + inside * r->patient->slab) * r->out->spacing_mm[0];
+}
+
+/* The organs of no two people have the same outline: points are moved by a smooth field, across z alone, so
+ * that heights stay exact. */
+static void make_warp(const renderer *r, const desk *d, double z) {
+    int64_t points = r->warp_rows * r->warp_columns;
+    for (int64_t k = 0; k < 2 * points; k++) {
+        int64_t i = k % points;
+        double x = fine_x(r, i % r->warp_columns * WARP_STEP), y = fine_y(r, i / r->warp_columns * WARP_STEP);
+        uint64_t seed = r->patient->seed + (uint64_t)(k / points);
+        d->warp[k] = r->patient->warp_mm *
+                     (tomo_draw_smooth(seed, 58, x, y, z) + 0.35 * tomo_draw_smooth(seed + 2, 21, x, y, z));
+    }
+}
+
+static double warp_at(const renderer *r, const double *warp, int64_t row, int64_t column) {
+    const double *p = warp + row / WARP_STEP * r->warp_columns + column / WARP_STEP;
+    double u = (double)(column % WARP_STEP) / WARP_STEP, v = (double)(row % WARP_STEP) / WARP_STEP;
+    double near = p[0] + (p[1] - p[0]) * u,
+           far = p[r->warp_columns] + (p[r->warp_columns + 1] - p[r->warp_columns]) * u;
+    return near + (far - near) * v;
+}
+
+static void place_points(const renderer *r, const desk *d, double z) {
+    const tomo_patient *p = r->patient;
+    int64_t warp_points = r->warp_rows * r->warp_columns;
+    make_warp(r, d, z);
+    for (int64_t row = 0; row < r->rows; row++) {
+        for (int64_t column = 0; column < r->columns; column++) {
+            double x = fine_x(r, column), y = fine_y(r, row);
+            if (y < r->floor_mm) {
+                double a = x - p->shift[0] - p->lean_x * z, b = y - p->shift[1] - p->lean_y * z;
+                x = r->cosine * a + r->sine * b + warp_at(r, d->warp, row, column);
+                y = r->cosine * b - r->sine * a + warp_at(r, d->warp + warp_points, row, column);
+                if (p->mirrored) x = -x;
+            }
+            d->x[row * r->columns + column] = x;
+            d->y[row * r->columns + column] = y;
+        }
+    }
+}
+
+/* ------------------------------------------------------------------ painting */
+
+typedef struct range {
+    int64_t low[2], high[2]; /* x, y: fine points low .. high - 1 */
+} range;
+
+static int64_t clamp(double v, int64_t most) {
+    return v < 0 ? 0 : v > (double)most ? most : (int64_t)v;
+}
+
+/* The points that a shape can reach: its box's corners as the pose turns them, and the warp. */
+static range range_of(const renderer *r, const tomo_shape *s, double z) {
+    const tomo_patient *p = r->patient;
+    range all = {{0, 0}, {r->columns, r->rows}};
+    double low[2] = {1e9, 1e9}, high[2] = {-1e9, -1e9}, more = 1.4 * p->warp_mm + 1;
+    if (s->high[1] > r->floor_mm) return all; /* the table */
+    for (int corner = 0; corner < 4; corner++) {
+        double x = (corner & 1) != 0 ? s->high[0] : s->low[0], y = (corner & 2) != 0 ? s->high[1] : s->low[1];
+        if (p->mirrored) x = -x;
+        double at[2] = {r->cosine * x - r->sine * y + p->shift[0] + p->lean_x * z,
+                        r->sine * x + r->cosine * y + p->shift[1] + p->lean_y * z};
+        for (int i = 0; i < 2; i++) {
+            low[i] = at[i] < low[i] ? at[i] : low[i];
+            high[i] = at[i] > high[i] ? at[i] : high[i];
+        }
+    }
+    double fine = r->pixel_mm / FINE;
+    return (range){{clamp((low[0] - more - fine_x(r, 0)) / fine, r->columns),
+                    clamp((low[1] - more - fine_y(r, 0)) / fine, r->rows)},
+                   {clamp((high[0] + more - fine_x(r, 0)) / fine + 2, r->columns),
+                    clamp((high[1] + more - fine_y(r, 0)) / fine + 2, r->rows)}};
+}
+
+static void paint_shape(const renderer *r, const desk *d, const tomo_shape *s, double z) {
+    tomo_cut cut;
+    if (!tomo_cut_make(s, z, &cut)) return;
+    range a = range_of(r, s, z);
+    for (int64_t row = a.low[1]; row < a.high[1]; row++) {
+        for (int64_t i = row * r->columns + a.low[0]; i < row * r->columns + a.high[0]; i++) {
+            if ((s->over >> d->tissue[i] & 1) != 0 && tomo_cut_holds(&cut, d->x[i], d->y[i])) {
+                d->tissue[i] = s->tissue;
+            }
+        }
+    }
+}
+
+/* Adds one layer of fine points to the slice's sums, and counts its tissues. */
+static void add_layer(const renderer *r, const desk *d, uint32_t *counts) {
+    int64_t width = r->columns / FINE;
+    for (int64_t row = 0; row < r->rows; row++) {
+        for (int64_t column = 0; column < r->columns; column++) {
+            uint8_t t = d->tissue[row * r->columns + column];
+            int64_t voxel = row / FINE * width + column / FINE;
+            d->hu[voxel] += r->looks[t].hu;
+            d->texture[voxel] += r->looks[t].texture_hu;
+            counts[t]++;
+        }
+    }
+}
+
+/* ------------------------------------------------------------------ noise */
+
+/* Near to normal, deviation 1: the sum of four uniform numbers. */
+static double bell(uint64_t hash) {
+    double sum = 0;
+    for (int i = 0; i < 4; i++) sum += (double)(hash >> 16 * i & 0xffff);
+    return (sum / 65536 - 2) * 1.7320508;
+}
+
+/* Noise of a CT is no salt: reconstruction joins neighbours. */
+static void make_noise(const renderer *r, const desk *d, int64_t slice) {
+    int64_t height = r->out->shape[1] + 2, width = r->out->shape[2] + 2;
+    for (int64_t i = 0; i < height * width; i++) {
+        d->noise[i] = bell(tomo_draw_hash(r->patient->seed ^ 0x401e5eu, i % width, i / width, slice));
+    }
+}
+
+static double noise_at(const renderer *r, const desk *d, int64_t y, int64_t x) {
+    int64_t width = r->out->shape[2] + 2;
+    const double *p = d->noise + y * width + x;
+    double sum = 0;
+    for (int64_t row = 0; row < 3; row++) {
+        sum += (row == 1 ? 2 : 1) * (p[row * width] + 2 * p[row * width + 1] + p[row * width + 2]);
+    }
+    return sum / 6; /* the square root of the squared weights' sum, so that the deviation is 1 again */
+}
+
+static int16_t round_hu(double v) {
+    v = v < -1024 ? -1024 : v > 3071 ? 3071 : v;
+    return (int16_t)((int)(v + 2048.5) - 2048);
+}
+
+static void finish_slice(const renderer *r, const desk *d, int64_t slice) {
+    const tomo_patient *p = r->patient;
+    int64_t height = r->out->shape[1], width = r->out->shape[2];
+    double z = fine_z(r, slice, DEEP / 2);
+    int16_t *out = r->out->hu + slice * height * width;
+    make_noise(r, d, slice);
+    for (int64_t y = 0; y < height; y++) {
+        for (int64_t x = 0; x < width; x++) {
+            int64_t i = y * width + x;
+            double hu = d->hu[i] / FINE_POINTS, texture = d->texture[i] / FINE_POINTS;
+            if (texture > 0.5) {
+                double a = fine_x(r, x * FINE), b = fine_y(r, y * FINE);
+                hu += texture * (0.6 * tomo_draw_smooth(p->seed + 11, 9, a, b, z) +
+                                 0.7 * tomo_draw_smooth(p->seed + 12, 4, a, b, z));
+            }
+            double grain = p->noise_hu * (hu < -900 ? 0.55 : 1);
+            out[i] = round_hu(hu + grain * noise_at(r, d, y, x));
+        }
+    }
+}
+
+static void paint_slice(void *argument, int64_t slice, int worker) {
+    const renderer *r = argument;
+    const desk *d = &r->desks[worker];
+    size_t voxels = (size_t)(r->out->shape[1] * r->out->shape[2]);
+    memset(d->hu, 0, voxels * sizeof *d->hu);
+    memset(d->texture, 0, voxels * sizeof *d->texture);
+    for (int deep = 0; deep < DEEP; deep++) {
+        double z = fine_z(r, slice, deep);
+        memset(d->tissue, TOMO_TISSUE_AIR, (size_t)(r->rows * r->columns));
+        place_points(r, d, z);
+        for (int i = 0; i < r->scene->count; i++) paint_shape(r, d, &r->scene->shapes[i], z);
+        add_layer(r, d, r->counts + (slice * DEEP + deep) * TOMO_TISSUES);
+    }
+    finish_slice(r, d, slice);
+}
+
+/* ------------------------------------------------------------------ together */
+
+static bool make_desk(const renderer *r, desk *d) {
+    size_t fine = (size_t)(r->rows * r->columns), warp = (size_t)(2 * r->warp_rows * r->warp_columns);
+    size_t voxels = (size_t)(r->out->shape[1] * r->out->shape[2]);
+    size_t noise = (size_t)((r->out->shape[1] + 2) * (r->out->shape[2] + 2));
+    double *p = malloc((2 * fine + 2 * voxels + noise + warp) * sizeof *p + fine);
+    if (p == NULL) return false;
+    d->memory = d->x = p;
+    d->y = d->x + fine;
+    d->hu = d->y + fine;
+    d->texture = d->hu + voxels;
+    d->noise = d->texture + voxels;
+    d->warp = d->noise + noise;
+    d->tissue = (uint8_t *)(d->warp + warp);
+    return true;
+}
+
+static void measure(const renderer *r) {
+    const double *s = r->out->spacing_mm;
+    double point_ml = s[0] * s[1] * s[2] / FINE_POINTS / 1000, half = s[0] / DEEP / 2;
+    for (int t = 0; t < TOMO_TISSUES; t++) {
+        tomo_extent *e = &r->out->extents[t];
+        for (int64_t k = 0; k < r->out->shape[0] * DEEP; k++) {
+            uint32_t count = r->counts[k * TOMO_TISSUES + t];
+            if (count == 0) continue;
+            double z = fine_z(r, k / DEEP, (int)(k % DEEP));
+            if (e->volume_ml == 0) e->bottom_mm = z - half;
+            e->top_mm = z + half;
+            e->volume_ml += point_ml * count;
+        }
+    }
+}
+
+static void set_geometry(renderer *r) {
+    const tomo_patient *p = r->patient;
+    tomo_render *o = r->out;
+    double body[2], turn = 1 + p->roll * p->roll;
+    tomo_scene_body(p, body);
+    r->pixel_mm = 2 * body[0] * p->margin / (double)o->shape[2];
+    r->floor_mm = body[1] + 20;
+    r->cosine = (1 - p->roll * p->roll) / turn;
+    r->sine = 2 * p->roll / turn;
+    r->rows = o->shape[1] * FINE;
+    r->columns = o->shape[2] * FINE;
+    r->warp_rows = r->rows / WARP_STEP + 2;
+    r->warp_columns = r->columns / WARP_STEP + 2;
+    o->spacing_mm[0] = (p->top_mm - p->bottom_mm) / (double)o->shape[0];
+    o->spacing_mm[1] = o->spacing_mm[2] = r->pixel_mm;
+    /* The first voxel's centre, from the patient's x and y (LPS) to RAS. */
+    o->affine_ras = (tomo_affine){{{-r->pixel_mm, 0, 0, -(fine_x(r, 0) + fine_x(r, FINE - 1)) / 2},
+                                   {0, -r->pixel_mm, 0, -(fine_y(r, 0) + fine_y(r, FINE - 1)) / 2},
+                                   {0, 0, o->spacing_mm[0], fine_z(r, 0, DEEP / 2)},
+                                   {0, 0, 0, 1}}};
+}
+
+static bool reserve(renderer *r, tomo_scene **scene, int threads) {
+    const int64_t *n = r->out->shape;
+    *scene = malloc(sizeof **scene);
+    r->counts = calloc((size_t)(n[0] * DEEP * TOMO_TISSUES), sizeof *r->counts);
+    r->out->hu = malloc((size_t)(n[0] * n[1] * n[2]) * sizeof *r->out->hu);
+    r->desks = calloc((size_t)threads, sizeof *r->desks);
+    bool good = *scene != NULL && r->counts != NULL && r->out->hu != NULL && r->desks != NULL;
+    for (int i = 0; good && i < threads; i++) good = make_desk(r, &r->desks[i]);
+    return good;
+}
+
+tomo_status tomo_render_make(const tomo_patient *patient, const int64_t shape[3], tomo_pool *pool,
+                             tomo_render *render, tomo_error *err) {
+    *render = (tomo_render){0};
+    for (int i = 0; i < 3; i++) {
+        if (shape[i] < 8 || shape[i] > 1024) {
+            return tomo_fail(err, TOMO_E_USAGE,
+                             "a phantom of %lld x %lld x %lld; 8 to 1024 each are possible",
+                             (long long)shape[0], (long long)shape[1], (long long)shape[2]);
+        }
+        render->shape[i] = shape[i];
+    }
+    renderer r = {.patient = patient, .out = render};
+    tomo_scene *scene = NULL;
+    int threads = tomo_pool_threads(pool);
+    set_geometry(&r);
+    tomo_tissue_looks(patient, r.looks);
+    bool good = reserve(&r, &scene, threads);
+    if (good) {
+        tomo_scene_build(patient, scene);
+        r.scene = scene;
+        tomo_pool_run(pool, shape[0], paint_slice, &r);
+        measure(&r);
+    }
+    for (int i = 0; r.desks != NULL && i < threads; i++) free(r.desks[i].memory);
+    free(r.desks);
+    free(r.counts);
+    free(scene);
+    if (good) return TOMO_OK;
+    tomo_render_free(render);
+    return tomo_fail_memory(err, "phantom", (size_t)(shape[0] * shape[1] * shape[2]) * sizeof *render->hu);
+}
+
+void tomo_render_free(tomo_render *render) {
+    free(render->hu);
+    render->hu = NULL;
+}
+
+tomo_extent tomo_render_extent(const tomo_render *render, uint64_t tissues) {
+    tomo_extent all = {0};
+    for (int t = 0; t < TOMO_TISSUES; t++) {
+        const tomo_extent *e = &render->extents[t];
+        if ((tissues >> t & 1) == 0 || e->volume_ml == 0) continue;
+        if (all.volume_ml == 0 || e->bottom_mm < all.bottom_mm) all.bottom_mm = e->bottom_mm;
+        if (all.volume_ml == 0 || e->top_mm > all.top_mm) all.top_mm = e->top_mm;
+        all.volume_ml += e->volume_ml;
+    }
+    return all;
+}
+
+tomo_status tomo_render_volume(const tomo_render *render, tomo_volume **volume, tomo_error *err) {
+    size_t count = (size_t)(render->shape[0] * render->shape[1] * render->shape[2]);
+    float *voxels = malloc(count * sizeof *voxels);
+    *volume = NULL;
+    if (voxels == NULL) return tomo_fail_memory(err, "phantom", count * sizeof *voxels);
+    for (size_t i = 0; i < count; i++) voxels[i] = render->hu[i];
+    tomo_status status =
+        tomo_volume_create(voxels, render->shape, &render->affine_ras, TOMO_INTENSITY_HU, volume, err);
+    if (status != TOMO_OK) free(voxels);
+    return status;
+}
