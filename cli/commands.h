@@ -20,5 +20,6 @@ extern const command command_bench;
 extern const command command_model_quantize; /* of command_model, as the next */
 extern const command command_model_tune;
 extern const command command_train;
+extern const command command_phantom;
 
 #endif

@@ -13,7 +13,7 @@
 static const command *const commands[] = {
     &command_report, &command_ask,      &command_inspect,  &command_convert, &command_trace,
     &command_embed,  &command_tokenize, &command_generate, &command_train,   &command_eval,
-    &command_score,  &command_data,     &command_model,    &command_bench,
+    &command_score,  &command_data,     &command_phantom,  &command_model,   &command_bench,
 };
 
 static int unknown(const char *name) {

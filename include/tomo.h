@@ -464,6 +464,31 @@ typedef struct tomo_data_options {
 TOMO_API tomo_status tomo_data_check(tomo_context *context, const char *path,
                                      const tomo_data_options *options, char **json, tomo_error *err);
 
+/* ------------------------------------------------------------------ phantoms */
+
+typedef enum tomo_phantom_format {
+    TOMO_PHANTOM_NIFTI, /* scans/N.nii.gz and scans.csv, own scans (docs/train.md) */
+    TOMO_PHANTOM_NPY,   /* scans/N.npy: float32 [z][y][x] in HU, and scans.csv */
+    TOMO_PHANTOM_M3D    /* the folders and files of M3D-Cap and M3D-VQA */
+} tomo_phantom_format;
+
+/* Zero or NULL in any field means the default. */
+typedef struct tomo_phantom_options {
+    int64_t count; /* of scans; default 1 */
+    uint64_t seed; /* of everything: same seed, same bytes; other seeds are other patients */
+    tomo_phantom_format format;
+    int64_t size[3]; /* slices, rows, columns, 8 to 1024 each; default 32 x 256 x 256 for M3D, else 64 x 128 x
+                        128 */
+    const char *split; /* "train", "validation" or "test" for all; default: 8 : 1 : 1, drawn for each scan */
+    int64_t questions; /* most questions a scan, 0 to 16; default 8; -1: none */
+} tomo_phantom_options;
+
+/* Makes CT-like scans of chests and abdomens with findings, and writes them with reports, questions and what
+ * is true of them (docs/phantom.md) into the folder, which must be new or empty and appears when it is whole.
+ * json: a summary, freed by tomo_free. */
+TOMO_API tomo_status tomo_phantom_write(tomo_context *context, const char *folder,
+                                        const tomo_phantom_options *options, char **json, tomo_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -153,7 +153,6 @@ static void draw_kind(tomo_patient *p, tomo_random *r, tomo_finding_kind kind) {
         if (f == NULL) return;
         f->level = 7 + tomo_draw_below(r, 9); /* T7 to L3 */
         f->severity = tomo_draw_below(r, 3);
-        f->place = f->level <= 12 ? TOMO_PLACE_THORACIC : TOMO_PLACE_ABDOMINAL;
         return;
     case TOMO_FINDING_ANEURYSM:
         f = add_lesion(p, kind, 0);

@@ -24,7 +24,7 @@ import time
 import unittest
 import unittest.mock
 
-COMMANDS = ("report", "ask", "inspect", "convert", "trace", "embed", "tokenize", "generate", "data", "eval", "score", "model",
+COMMANDS = ("report", "ask", "inspect", "convert", "trace", "embed", "tokenize", "generate", "data", "eval", "score", "phantom", "model",
             "bench")
 NOTICE = "For research, not for diagnosis."
 SECONDS = 300

@@ -1,0 +1,96 @@
+/* phantom.c - tomo phantom: a data set of CT-like scans with reports and questions, made from a seed. */
+#include "commands.h"
+#include "json.h"
+#include "render.h"
+#include "run.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct phantom_options {
+    int64_t count, questions;
+    const char *size;
+    int format; /* a tomo_phantom_format, in the order of the option's words */
+    int split;  /* 0: drawn */
+} phantom_options;
+
+#define AT(member) offsetof(phantom_options, member)
+
+static const option options[] = {
+    {"count", 0, OPTION_INTEGER, "N", "how many scans; default 1", AT(count), 1, 1e6},
+    {"format", 0, OPTION_WORD, "nifti|npy|m3d",
+     "nifti: scans/*.nii.gz and scans.csv (default); npy: scans/*.npy in HU and scans.csv; m3d: folders and "
+     "files of "
+     "M3D-Cap and M3D-VQA",
+     AT(format), 0, 0},
+    {"size", 0, OPTION_TEXT, "ZxYxX",
+     "slices, rows and columns, 8 to 1024 each; default 64x128x128, for m3d 32x256x256", AT(size), 0, 0},
+    {"split", 0, OPTION_WORD, "drawn|train|validation|test",
+     "which split the scans belong to; default drawn, 8 : 1 : 1", AT(split), 0, 0},
+    {"questions", 0, OPTION_INTEGER, "N", "most questions a scan, 0 to 16; default 8", AT(questions), 0, 16},
+};
+
+/* "64x128x128"; false when it is something else. */
+static bool read_size(const char *text, int64_t size[3]) {
+    for (int i = 0; i < 3; i++) {
+        char *end = NULL;
+        if (*text < '0' || *text > '9') return false;
+        size[i] = strtol(text, &end, 10);
+        if (size[i] < 8 || size[i] > 1024 || *end != (i < 2 ? 'x' : '\0')) return false;
+        text = end + 1;
+    }
+    return true;
+}
+
+static int write_phantoms(run *r, const char *folder, const tomo_phantom_options *o) {
+    tomo_error error = {0};
+    char *json = NULL;
+    int code = run_open_context(r);
+    if (code == EXIT_DONE)
+        code = run_result(r, tomo_phantom_write(r->context, folder, o, &json, &error), &error);
+    cJSON *root = code == EXIT_DONE ? json_parse(json) : NULL;
+    if (code == EXIT_DONE && root == NULL) code = EXIT_FAILED;
+    if (code == EXIT_DONE && r->options->json) code = json_write_text(NULL, json);
+    if (code == EXIT_DONE && !r->options->json) render_tree(stdout, root, 0);
+    cJSON_Delete(root);
+    tomo_free(json);
+    return code;
+}
+
+static int phantom_run(const command *self, int argc, char **argv) {
+    static const char *const splits[] = {NULL, "train", "validation", "test"};
+    phantom_options mine = {.count = 1, .questions = 8};
+    run_options common = {0};
+    const option_group groups[] = {{"The data set", options, COUNT_OF(options), &mine},
+                                   run_common_group(&common)};
+    const char *operands[OPTIONS_MOST_OPERANDS];
+    int code = options_parse(self, groups, COUNT_OF(groups), argc, argv, operands);
+    if (code != OPTIONS_GO) return code;
+    code = run_check_file(self, "OUT", operands[0]);
+    if (code != EXIT_DONE) return code;
+    tomo_phantom_options o = {.count = mine.count,
+                              .seed = common.seed,
+                              .format = (tomo_phantom_format)mine.format,
+                              .split = splits[mine.split],
+                              .questions = mine.questions == 0 ? -1 : mine.questions};
+    if (mine.size != NULL && !read_size(mine.size, o.size)) {
+        return options_wrong(
+            self, "--size is \"%.40s\"; 64x128x128 or the like is wanted, each number 8 to 1024", mine.size);
+    }
+    run r = {.options = &common};
+    code = write_phantoms(&r, operands[0], &o);
+    run_close(&r);
+    return code;
+}
+
+const command command_phantom = {
+    "phantom",
+    "OUT",
+    "makes CT-like scans of chests and abdomens with findings, reports and questions",
+    "OUT, a new or empty folder, becomes a data set for tomo train and tomo eval. --seed names the patients: "
+    "the "
+    "same seed gives the same bytes on every machine. truth/ tells what is true of each scan.",
+    "tomo phantom phantoms --count 200 --seed 1",
+    phantom_run,
+};
