@@ -85,8 +85,10 @@ static void place_in_liver(tomo_patient *p, tomo_random *r, tomo_finding *f, int
 
 static void draw_liver_lesions(tomo_patient *p, tomo_random *r) {
     tomo_lesion_type type = (tomo_lesion_type)tomo_draw_below(r, 2);
-    int way = tomo_draw_below(r, 3), count = way == 2 ? 1 + tomo_draw_below(r, 4) : way == 1 ? 2 : 1;
+    static const int counts[3] = {1, 3, 4};
+    int way = tomo_draw_below(r, 3), count = way == 2 ? counts[tomo_draw_below(r, 3)] : way == 1 ? 2 : 1;
     int place = tomo_draw_below(r, 6);
+    double tall = tomo_draw_between(r, 22, 44);
     for (int i = 0; i < count; i++) {
         tomo_finding *f = add_lesion(p, TOMO_FINDING_LIVER_LESION, 0);
         if (f == NULL) return;
@@ -100,7 +102,7 @@ static void draw_liver_lesions(tomo_patient *p, tomo_random *r) {
         const double at[3] = {-82, 8, way == 0 ? -45 : i == 0 ? -15 : -77};
         f->place = TOMO_PLACE_RIGHT_LOBE;
         for (int k = 0; k < 3; k++) f->centre[k] = (at[k] + tomo_draw_between(r, -3, 3)) * p->scale[k];
-        f->radius[2] = way == 0 ? 42 * p->scale[2] : 14 * p->scale[2];
+        f->radius[2] = (way == 0 ? tall : 14) * p->scale[2];
     }
 }
 
@@ -146,7 +148,7 @@ static void draw_kind(tomo_patient *p, tomo_random *r, tomo_finding_kind kind) {
         f = add(p, kind, 0);
         if (f == NULL) return;
         f->severity = tomo_draw_below(r, 3);
-        if (kind == TOMO_FINDING_LARGE_SPLEEN) p->spleen = 1.3 + 0.17 * f->severity;
+        if (kind == TOMO_FINDING_LARGE_SPLEEN) p->spleen = 1.34 + 0.16 * f->severity;
         return;
     case TOMO_FINDING_FRACTURE:
         f = add(p, kind, 0);
@@ -199,7 +201,7 @@ void tomo_patient_draw(uint64_t seed, tomo_patient *p) {
     p->noise_hu = tomo_draw_between(r, 6, 22);
     p->warp_mm = tomo_draw_between(r, 3, 6);
     p->liver = tomo_draw_between(r, 0.92, 1.06);
-    p->spleen = tomo_draw_between(r, 0.82, 1);
+    p->spleen = tomo_draw_between(r, 0.79, 1.13);
     double lower = tomo_draw_between(r, -14, 14); /* either kidney may be the higher one */
     for (int i = 0; i < 2; i++) {
         p->kidney_size[i] = tomo_draw_between(r, 0.9, 1.08);

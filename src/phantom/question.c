@@ -142,35 +142,34 @@ static void ask_counts(asker *a) {
     ASK(TOMO_ASK_SAME_LESION, 4, same, same_answers, right > 3 ? 3 : right, 15);
 }
 
-/* Four heights `step` apart; the true one takes a drawn place among them. */
-static void ask_height(asker *a, tomo_asking asking, const char *const *phrases, int phrase_count, double mm,
-                       double step) {
-    int rank = tomo_draw_below(&a->random, 4);
-    if (mm < step * (rank + 1)) rank = mm < 2 * step ? 0 : 1;
-    char rooms[4][48];
-    const char *answers[4];
-    for (int i = 0; i < 4; i++) {
-        int tenths = (int)(mm + (i - rank) * step + 0.5);
-        (void)snprintf(rooms[i], sizeof rooms[i], "%d.%d cm", tenths / 10 % 1000, tenths % 10);
-        answers[i] = rooms[i];
+/* The range that holds a height, of four ranges between `edges`; none when it is so near to an edge that the
+ * slices do not tell. Ranges rather than numbers around the true one: from those, the usual height could be
+ * guessed. */
+static int range_of(double mm, const double edges[3]) {
+    int range = 0;
+    for (int i = 0; i < 3; i++) {
+        if (mm > edges[i] - 2 && mm < edges[i] + 2) return -1;
+        range += mm > edges[i];
     }
-    ask(a, asking, 4, phrases, phrase_count, answers, 4, rank, 15);
+    return range;
 }
 
 static void ask_heights(asker *a) {
     static const char *const spleen[] = {"What is the craniocaudal extent of the spleen?",
                                          "How far does the spleen reach from top to bottom?"};
-    static const char *const liver[] = {"What is the craniocaudal extent of the liver lesion?",
-                                        "How high is the liver lesion from top to bottom?"};
+    static const char *const spleen_ranges[] = {"Below 8 cm", "8 to 10 cm", "10 to 12 cm", "Above 12 cm"};
+    static const double spleen_edges[3] = {80, 100, 120}, lesion_edges[3] = {20, 40, 60};
+    static const char *const lesion[] = {"What is the craniocaudal extent of the liver lesion?",
+                                         "How high is the liver lesion from top to bottom?"};
+    static const char *const lesion_ranges[] = {"Below 2 cm", "2 to 4 cm", "4 to 6 cm", "Above 6 cm"};
     const tomo_truth *t = a->truth;
     const tomo_extent *e = &t->organs[TOMO_ORGAN_SPLEEN];
     int i = tomo_truth_first(t, TOMO_FINDING_LIVER_LESION);
-    if (t->whole[TOMO_ORGAN_SPLEEN]) {
-        ask_height(a, TOMO_ASK_SPLEEN_HEIGHT, spleen, COUNT(spleen), e->top_mm - e->bottom_mm, 15);
-    }
-    if (tomo_truth_count(t, TOMO_FINDING_LIVER_LESION, 0) == 1) {
-        ask_height(a, TOMO_ASK_LESION_HEIGHT, liver, COUNT(liver), t->height_mm[i], 20);
-    }
+    int range = t->whole[TOMO_ORGAN_SPLEEN] ? range_of(e->top_mm - e->bottom_mm, spleen_edges) : -1;
+    if (range >= 0) ASK(TOMO_ASK_SPLEEN_HEIGHT, 4, spleen, spleen_ranges, range, 15);
+    range =
+        tomo_truth_count(t, TOMO_FINDING_LIVER_LESION, 0) == 1 ? range_of(t->height_mm[i], lesion_edges) : -1;
+    if (range >= 0) ASK(TOMO_ASK_LESION_HEIGHT, 4, lesion, lesion_ranges, range, 15);
 }
 
 static void ask_levels(asker *a) {
