@@ -19,10 +19,10 @@ typedef struct phantom_options {
 
 static const option options[] = {
     {"count", 0, OPTION_INTEGER, "N", "how many scans; default 1", AT(count), 1, 1e6},
-    {"format", 0, OPTION_WORD, "nifti|npy|m3d",
+    {"format", 0, OPTION_WORD, "nifti|npy|m3d|dicom",
      "nifti: scans/*.nii.gz and scans.csv (default); npy: scans/*.npy in HU and scans.csv; m3d: folders and "
      "files of "
-     "M3D-Cap and M3D-VQA",
+     "M3D-Cap and M3D-VQA; dicom: scans/*/, a CT series each, and scans.csv",
      AT(format), 0, 0},
     {"size", 0, OPTION_TEXT, "ZxYxX",
      "slices, rows and columns, 8 to 1024 each; default 64x128x128, for m3d 32x256x256", AT(size), 0, 0},

@@ -469,7 +469,8 @@ TOMO_API tomo_status tomo_data_check(tomo_context *context, const char *path,
 typedef enum tomo_phantom_format {
     TOMO_PHANTOM_NIFTI, /* scans/N.nii.gz and scans.csv, own scans (docs/train.md) */
     TOMO_PHANTOM_NPY,   /* scans/N.npy: float32 [z][y][x] in HU, and scans.csv */
-    TOMO_PHANTOM_M3D    /* the folders and files of M3D-Cap and M3D-VQA */
+    TOMO_PHANTOM_M3D,   /* the folders and files of M3D-Cap and M3D-VQA */
+    TOMO_PHANTOM_DICOM  /* scans/N/: a CT series, and scans.csv */
 } tomo_phantom_format;
 
 /* Zero or NULL in any field means the default. */

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/folder.h"
 #include "model/context.h"
+#include "phantom/dicom.h"
 #include "phantom/draw.h"
 #include "phantom/question.h"
 #include "phantom/report.h"
@@ -102,16 +103,20 @@ static tomo_status turn_volume(const tomo_volume *v, tomo_plane plane, tomo_volu
 static tomo_status write_voxels(const maker *m, const phantom *p, const tomo_volume *volume, const char *path,
                                 tomo_error *err) {
     tomo_volume *turned = NULL;
+    tomo_status status = TOMO_OK;
     switch (m->options->format) {
     case TOMO_PHANTOM_NIFTI:
         return tomo_volume_write_nifti(volume, path, NULL, err);
     case TOMO_PHANTOM_NPY:
         return tomo_volume_write_npy(volume, path, err);
+    case TOMO_PHANTOM_DICOM:
+        status = tomo_make_folders(path, err);
+        return status == TOMO_OK ? tomo_dicom_write(&p->render, p->seed, p->name, path, err) : status;
     case TOMO_PHANTOM_M3D:
         break;
     }
     if (p->plane == TOMO_PLANE_AXIAL) return tomo_volume_write_m3d(volume, m->size, path, NULL, err);
-    tomo_status status = turn_volume(volume, p->plane, &turned, err);
+    status = turn_volume(volume, p->plane, &turned, err);
     if (status == TOMO_OK) status = tomo_volume_write_m3d(turned, m->size, path, NULL, err);
     tomo_volume_free(turned);
     return status;
@@ -129,8 +134,8 @@ static tomo_status write_scan(const maker *m, phantom *p, tomo_error *err) {
         (void)snprintf(p->image, sizeof p->image, "M3D_Cap_npy/ct_case/%s/%s_%s.npy", p->name,
                        planes[p->plane], words);
     } else {
-        bool npy = m->options->format == TOMO_PHANTOM_NPY;
-        (void)snprintf(p->image, sizeof p->image, "scans/%s.%s", p->name, npy ? "npy" : "nii.gz");
+        static const char *const ends[] = {".nii.gz", ".npy", "", ""};
+        (void)snprintf(p->image, sizeof p->image, "scans/%s%s", p->name, ends[m->options->format]);
     }
     char *path = tomo_path_join(m->folder, p->image);
     char *slash = path != NULL ? strrchr(path, '/') : NULL;
