@@ -348,9 +348,9 @@ static void paint_stomach(tomo_painter *b) {
 }
 
 static void paint_spleen(tomo_painter *b) {
-    double k = b->patient->spleen;
-    TURNED(SPLEEN, BIT(BELLY_FAT) | BIT(STOMACH) | BIT(GUT_FLUID) | BIT(GUT_GAS), 100, 42, -42 - 20 * (k - 1),
-           25 * k, 43 * k, 50 * k, -0.1, 0, -0.22);
+    double k = b->patient->spleen; /* it grows downwards, away from the diaphragm */
+    TURNED(SPLEEN, BIT(BELLY_FAT) | BIT(STOMACH) | BIT(GUT_FLUID) | BIT(GUT_GAS), 100, 42, 8 - 50 * k, 25 * k,
+           43 * k, 50 * k, -0.1, 0, -0.22);
     TURNED(BELLY_FAT, BIT(SPLEEN), 74, 34, -46, 20, 22, 30, 0, 0, 0); /* the hilum */
 }
 

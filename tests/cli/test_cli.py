@@ -425,6 +425,24 @@ class Outputs(CommandTest):
         self.run_well("convert", self.scan, self.folder / "slices", "--format", "png", "--window", "-600,1500")
         self.assertEqual(len(os.listdir(self.folder / "slices")), shape[0])
 
+    def test_phantoms_are_data_sets(self):
+        names = {}
+        for form in ("nifti", "npy", "dicom", "m3d"):
+            out = self.folder / form
+            said = self.run_json("phantom", out, "--count", "3", "--seed", "9", "--size", "16x32x32", "--format", form)
+            self.assertEqual(sum(said["scans"].values()), 3)
+            check = self.run_json("data", "check", out)
+            self.assertEqual(check["problems"], [])
+            self.assertEqual(sum(split["reports"] for split in check["splits"]), 3)
+            names[form] = [json.loads((out / "truth" / f"{i:06}.json").read_text())["scan"] for i in range(3)]
+        for nifti, dicom in zip(names["nifti"], names["dicom"]):
+            self.run_well("convert", self.folder / "nifti" / nifti, self.folder / "a.npy")
+            self.run_well("convert", self.folder / "dicom" / dicom, self.folder / "b.npy")
+            self.assertEqual((self.folder / "a.npy").read_bytes(), (self.folder / "b.npy").read_bytes())
+        self.refused(1, ["new or empty"], "phantom", self.folder / "nifti", "--size", "8x16x16")
+        self.refused(2, ["--size", "64x128x128"], "phantom", self.folder / "x", "--size", "64x128")
+        self.assertEqual([p for p in os.listdir(self.folder) if p.endswith(".part")], [])
+
     def test_embed(self):
         shapes = {}
         for what in ("slices", "features", "tokens", "volume"):
