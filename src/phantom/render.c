@@ -80,6 +80,7 @@ static void place_points(const renderer *r, const desk *d, double z) {
                 double a = x - p->shift[0] - p->lean_x * z, b = y - p->shift[1] - p->lean_y * z;
                 x = r->cosine * a + r->sine * b + warp_at(r, d->warp, row, column);
                 y = r->cosine * b - r->sine * a + warp_at(r, d->warp + warp_points, row, column);
+                if (y > r->floor_mm) y = r->floor_mm; /* what the roll turns towards the table is air */
                 if (p->mirrored) x = -x;
             }
             d->x[row * r->columns + column] = x;
