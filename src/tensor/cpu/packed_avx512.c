@@ -116,7 +116,8 @@ static inline __m512 power_of_two(__m512 x) {
 }
 
 static inline __mmask16 first(int64_t count) {
-    return count >= 16 ? 0xffff : count <= 0 ? 0 : (__mmask16)((1u << count) - 1);
+    uint32_t mask = count >= 16 ? 0xffffu : count <= 0 ? 0 : (1u << count) - 1;
+    return (__mmask16)mask;
 }
 
 static float weigh(uint16_t *out, const float *scores, int64_t count, int64_t steps, float scale) {
