@@ -10,10 +10,9 @@
 #include <string.h>
 
 typedef struct eval_options {
-    const char *data, *output, *split, *captions, *questions, *shard, *wordnet;
-    const char *bertscore_model, *bertscore_baseline;
-    int64_t limit, draws, bertscore_layer;
-    bool bertscore_idf;
+    const char *data, *output, *split, *captions, *questions, *shard;
+    int64_t limit;
+    scores_options scores;
     int protocol;
     bool force_windows;
     tomo_generate_options generate;
@@ -41,18 +40,6 @@ static const option options[] = {
      AT(questions), 0, 0},
     {"force-windows", 0, OPTION_FLAG, NULL, "apply Hounsfield windows to scans without Hounsfield units",
      AT(force_windows), 0, 0},
-    {"wordnet", 0, OPTION_TEXT, "DIR",
-     "WordNet 3.0 for METEOR; default /usr/share/wordnet (package wordnet-base)", AT(wordnet), 0, 0},
-    {"bertscore-model", 0, OPTION_TEXT, "DIR", "a BERT's or RoBERTa's folder: BERTScore too",
-     AT(bertscore_model), 0, 0},
-    {"bertscore-layer", 0, OPTION_INTEGER, "N",
-     "the encoder layer whose output is compared; default 17 of 24, 9 of 12, else the last",
-     AT(bertscore_layer), 1, 64},
-    {"bertscore-idf", 0, OPTION_FLAG, NULL, "tokens that are rare among the references weigh more",
-     AT(bertscore_idf), 0, 0},
-    {"bertscore-baseline", 0, OPTION_TEXT, "FILE",
-     "\"LAYER,P,R,F\": BERTScore is rescaled by the layer's row", AT(bertscore_baseline), 0, 0},
-    {"draws", 0, OPTION_INTEGER, "N", "of the bootstrap; default 1000", AT(draws), 1, 1000000},
 };
 
 /* "3/8" */
@@ -123,6 +110,7 @@ static int eval_run(const command *self, int argc, char **argv) {
     eval_options mine = {0};
     run_options common = {0};
     const option_group groups[] = {{"The evaluation", options, COUNT_OF(options), &mine},
+                                   scores_group(&mine.scores),
                                    answer_group(&mine.generate),
                                    run_model_group(&common),
                                    run_common_group(&common)};
@@ -137,12 +125,12 @@ static int eval_run(const command *self, int argc, char **argv) {
                            .limit = mine.limit,
                            .generate = &mine.generate,
                            .force_windows = mine.force_windows,
-                           .wordnet = mine.wordnet,
-                           .bertscore_model = mine.bertscore_model,
-                           .bertscore_layer = mine.bertscore_layer,
-                           .bertscore_idf = mine.bertscore_idf,
-                           .bertscore_baseline = mine.bertscore_baseline,
-                           .draws = mine.draws,
+                           .wordnet = mine.scores.wordnet,
+                           .bertscore_model = mine.scores.bertscore_model,
+                           .bertscore_layer = mine.scores.bertscore_layer,
+                           .bertscore_idf = mine.scores.bertscore_idf,
+                           .bertscore_baseline = mine.scores.bertscore_baseline,
+                           .draws = mine.scores.draws,
                            .seed = common.seed};
     code = find_kind(self, operands[0], &kind);
     if (code == EXIT_DONE) code = read_shard(self, mine.shard, &o.shard, &o.shard_count);

@@ -7,11 +7,9 @@
 #include <string.h>
 
 typedef struct score_options {
-    const char *output, *compare, *train, *wordnet;
+    const char *output, *compare, *train;
     option_texts merge;
-    const char *bertscore_model, *bertscore_baseline;
-    int64_t draws, bertscore_layer;
-    bool bertscore_idf;
+    scores_options scores;
 } score_options;
 
 #define AT(member) offsetof(score_options, member)
@@ -28,18 +26,6 @@ static const option options[] = {
     {"train", 0, OPTION_TEXT, "PATH",
      "a data set: a second column for the rows whose text does not occur in its training split", AT(train), 0,
      0},
-    {"wordnet", 0, OPTION_TEXT, "DIR",
-     "WordNet 3.0 for METEOR; default /usr/share/wordnet (package wordnet-base)", AT(wordnet), 0, 0},
-    {"bertscore-model", 0, OPTION_TEXT, "DIR", "a BERT's or RoBERTa's folder: BERTScore too",
-     AT(bertscore_model), 0, 0},
-    {"bertscore-layer", 0, OPTION_INTEGER, "N",
-     "the encoder layer whose output is compared; default 17 of 24, 9 of 12, else the last",
-     AT(bertscore_layer), 1, 64},
-    {"bertscore-idf", 0, OPTION_FLAG, NULL, "tokens that are rare among the references weigh more",
-     AT(bertscore_idf), 0, 0},
-    {"bertscore-baseline", 0, OPTION_TEXT, "FILE",
-     "\"LAYER,P,R,F\": BERTScore is rescaled by the layer's row", AT(bertscore_baseline), 0, 0},
-    {"draws", 0, OPTION_INTEGER, "N", "of the bootstrap; default 1000", AT(draws), 1, 1000000},
 };
 
 static int print_result(const run *r, const char *json) {
@@ -54,7 +40,8 @@ static int print_result(const run *r, const char *json) {
 static int score_run(const command *self, int argc, char **argv) {
     score_options mine = {0};
     run_options common = {0};
-    const option_group groups[] = {{"The scores", options, COUNT_OF(options), &mine},
+    const option_group groups[] = {{"The files", options, COUNT_OF(options), &mine},
+                                   scores_group(&mine.scores),
                                    run_common_group(&common)};
     const char *operands[OPTIONS_MOST_OPERANDS];
     int code = options_parse(self, groups, COUNT_OF(groups), argc, argv, operands);
@@ -73,12 +60,12 @@ static int score_run(const command *self, int argc, char **argv) {
                             .merge_count = mine.merge.count,
                             .rows = mine.output,
                             .train = mine.train,
-                            .wordnet = mine.wordnet,
-                            .bertscore_model = mine.bertscore_model,
-                            .bertscore_layer = mine.bertscore_layer,
-                            .bertscore_idf = mine.bertscore_idf,
-                            .bertscore_baseline = mine.bertscore_baseline,
-                            .draws = mine.draws,
+                            .wordnet = mine.scores.wordnet,
+                            .bertscore_model = mine.scores.bertscore_model,
+                            .bertscore_layer = mine.scores.bertscore_layer,
+                            .bertscore_idf = mine.scores.bertscore_idf,
+                            .bertscore_baseline = mine.scores.bertscore_baseline,
+                            .draws = mine.scores.draws,
                             .seed = common.seed};
     code = run_open_context(&r);
     if (code == EXIT_DONE) {

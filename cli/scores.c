@@ -5,6 +5,27 @@
 #include <stdbool.h>
 #include <string.h>
 
+#define AT(member) offsetof(scores_options, member)
+
+static const option options[] = {
+    {"wordnet", 0, OPTION_TEXT, "DIR",
+     "WordNet 3.0 for METEOR; default /usr/share/wordnet (package wordnet-base)", AT(wordnet), 0, 0},
+    {"bertscore-model", 0, OPTION_TEXT, "DIR", "a BERT's or RoBERTa's folder: BERTScore too",
+     AT(bertscore_model), 0, 0},
+    {"bertscore-layer", 0, OPTION_INTEGER, "N",
+     "the encoder layer whose output is compared; default 17 of 24, 9 of 12, else the last",
+     AT(bertscore_layer), 1, 64},
+    {"bertscore-idf", 0, OPTION_FLAG, NULL, "tokens that are rare among the references weigh more",
+     AT(bertscore_idf), 0, 0},
+    {"bertscore-baseline", 0, OPTION_TEXT, "FILE",
+     "\"LAYER,P,R,F\": BERTScore is rescaled by the layer's row", AT(bertscore_baseline), 0, 0},
+    {"draws", 0, OPTION_INTEGER, "N", "of the bootstrap; default 1000", AT(draws), 1, 1000000},
+};
+
+option_group scores_group(scores_options *target) {
+    return (option_group){"The scores", options, COUNT_OF(options), target};
+}
+
 static const cJSON *get(const cJSON *object, const char *key) {
     return cJSON_GetObjectItemCaseSensitive(object, key);
 }

@@ -1,6 +1,7 @@
 #include "base/folder.h"
 
 #include "base/file.h"
+#include "base/text.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -88,13 +89,9 @@ tomo_status tomo_file_copy(const char *from, const char *to, const tomo_hooks *h
     return status;
 }
 
-static bool ends_with(const char *name, const char *tail) {
-    size_t n = strlen(name), t = strlen(tail);
-    return n >= t && strcmp(name + n - t, tail) == 0;
-}
-
 static bool is_weights(const char *name) {
-    return ends_with(name, ".safetensors") || ends_with(name, ".bin") || ends_with(name, ".index.json");
+    return tomo_ends_with(name, ".safetensors") || tomo_ends_with(name, ".bin") ||
+           tomo_ends_with(name, ".index.json");
 }
 
 /* A link to a link would depend on what lies elsewhere: the file behind it is linked. */

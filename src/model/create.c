@@ -7,6 +7,7 @@
 #include "base/folder.h"
 #include "base/random.h"
 #include "base/size.h"
+#include "base/text.h"
 #include "model/model.h"
 #include "model/shapes.h"
 #include "model/words.h"
@@ -40,25 +41,20 @@ typedef struct maker {
 
 /* ------------------------------------------------------------------------ random weights */
 
-static bool ends_with(const char *name, const char *tail) {
-    size_t n = strlen(name), t = strlen(tail);
-    return n >= t && strcmp(name + n - t, tail) == 0;
-}
-
 /* What Connector.initialise of connector.py does: what a fusion block or an injection adds starts at 0. */
 static double connector_start(const char *name, int rank, bool *random) {
-    bool is_norm = strstr(name, "norm") != NULL && ends_with(name, "weight");
+    bool is_norm = strstr(name, "norm") != NULL && tomo_ends_with(name, "weight");
     *random = false;
-    if (ends_with(name, ".real") || is_norm) return 1;
-    if (rank == 1 || ends_with(name, ".imag") || ends_with(name, "fc2.weight")) return 0;
-    if (strncmp(name, "fusion.", 7) == 0 && ends_with(name, ".out.weight")) return 0;
+    if (tomo_ends_with(name, ".real") || is_norm) return 1;
+    if (rank == 1 || tomo_ends_with(name, ".imag") || tomo_ends_with(name, "fc2.weight")) return 0;
+    if (strncmp(name, "fusion.", 7) == 0 && tomo_ends_with(name, ".out.weight")) return 0;
     *random = true;
     return 0;
 }
 
 /* Norms 1, biases 0, everything else random: activations keep their size through the layers. */
 static double stand_in_start(const char *name, int rank, bool *random) {
-    bool is_norm = strstr(name, "norm") != NULL && ends_with(name, "weight");
+    bool is_norm = strstr(name, "norm") != NULL && tomo_ends_with(name, "weight");
     *random = !(is_norm || rank == 1);
     return is_norm ? 1 : 0;
 }

@@ -1,5 +1,7 @@
 #include "tensor/groups.h"
 
+#include "tensor/cpu/blocks.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -26,14 +28,14 @@ static void nibbles(uint8_t *codes, const uint8_t *q) {
 
 /* Group j of eight of a Q4_K block: cpu/blocks.h has the layout. */
 static void group_of_q4_k(tomo_weight_group *g, const uint8_t *b, int j) {
-    const uint8_t *s = b + 4, *q = b + 16 + j / 2 * 32;
-    int scale = j < 4 ? s[j] & 63 : (s[j + 4] & 15) | (s[j - 4] >> 6) << 4;
-    int offset = j < 4 ? s[j + 4] & 63 : s[j + 4] >> 4 | (s[j] >> 6) << 4;
+    const uint8_t *q = b + 16 + j / 2 * 32;
+    float scale, offset;
+    k_scale(b + 4, j, &scale, &offset);
     uint16_t d, dmin;
     memcpy(&d, b, sizeof d);
     memcpy(&dmin, b + 2, sizeof dmin);
-    g->scale = tomo_float_to_f16(tomo_f16_to_float(d) * (float)scale);
-    g->offset = tomo_float_to_f16(-tomo_f16_to_float(dmin) * (float)offset);
+    g->scale = tomo_float_to_f16(tomo_f16_to_float(d) * scale);
+    g->offset = tomo_float_to_f16(-tomo_f16_to_float(dmin) * offset);
     for (int i = 0; i < TOMO_GROUP; i++) g->codes[i] = j % 2 == 0 ? q[i] & 15 : q[i] >> 4;
 }
 

@@ -4,6 +4,7 @@
 #include "base/folder.h"
 #include "base/random.h"
 #include "base/size.h"
+#include "base/text.h"
 #include "language/decoder.h"
 #include "train/trainee.h"
 #include "vision/vit.h"
@@ -20,11 +21,6 @@ typedef struct maker {
     tomo_error error;
 } maker;
 
-static bool ends_with(const char *name, const char *tail) {
-    size_t n = strlen(name), t = strlen(tail);
-    return n >= t && strcmp(name + n - t, tail) == 0;
-}
-
 static void add_tensor(void *user, const char *name, int rank, const int64_t *shape) {
     maker *m = user;
     int64_t count;
@@ -38,8 +34,8 @@ static void add_tensor(void *user, const char *name, int rank, const int64_t *sh
         return;
     }
     memcpy(copy, name, strlen(name) + 1);
-    bool norm = strstr(name, "norm") != NULL && ends_with(name, "weight");
-    bool zero = ends_with(name, "bias");
+    bool norm = strstr(name, "norm") != NULL && tomo_ends_with(name, "weight");
+    bool zero = tomo_ends_with(name, "bias");
     /* Tables of tokens and positions small; matrices so that a layer keeps the size of what it is given. */
     bool table = rank == 1 || (rank == 2 && strstr(name, "embed") != NULL);
     int64_t fan = rank > 1 && shape[0] > 0 ? count / shape[0] : 1;

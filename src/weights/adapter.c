@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/text.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <math.h>
@@ -197,11 +198,6 @@ static tomo_status look_up(const tomo_adapter *a, const patterns *p, const char 
 #define TAIL_A ".lora_A.weight"
 #define TAIL_B ".lora_B.weight"
 
-static bool ends_with(const char *text, const char *tail) {
-    size_t length = strlen(text), tail_length = strlen(tail);
-    return length >= tail_length && strcmp(text + length - tail_length, tail) == 0;
-}
-
 static tomo_status wrong_tensor(const tomo_adapter *a, const char *name, const char *what, tomo_error *err) {
     return tomo_fail(err, TOMO_E_UNSUPPORTED, "%s: tensor \"%.120s\": %s",
                      tomo_checkpoint_path(a->checkpoint), name, what);
@@ -255,9 +251,9 @@ static tomo_status read_targets(tomo_adapter *a, tomo_error *err) {
     for (size_t i = 0; i < count; i++) {
         const tomo_stored *t = tomo_checkpoint_at(a->checkpoint, i);
         tomo_status status = TOMO_OK;
-        if (ends_with(t->name, TAIL_A)) {
+        if (tomo_ends_with(t->name, TAIL_A)) {
             status = add_target(a, t, err);
-        } else if (ends_with(t->name, TAIL_B)) {
+        } else if (tomo_ends_with(t->name, TAIL_B)) {
             partners++;
         } else {
             status = wrong_tensor(a, t->name, "neither lora_A.weight nor lora_B.weight; not applied", err);

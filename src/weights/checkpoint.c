@@ -2,6 +2,7 @@
 #include "weights/store.h"
 
 #include "base/size.h"
+#include "base/text.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -48,13 +49,8 @@ tomo_status tomo_store_read(tomo_checkpoint *c, const char *file, const unsigned
     return not_a_checkpoint(file, bytes, size, err);
 }
 
-static bool ends_with(const char *text, const char *tail) {
-    size_t length = strlen(text), tail_length = strlen(tail);
-    return length >= tail_length && strcmp(text + length - tail_length, tail) == 0;
-}
-
 static tomo_status read_file(tomo_checkpoint *c, const char *file, tomo_error *err) {
-    if (ends_with(file, ".index.json")) return tomo_shards_read(c, file, err);
+    if (tomo_ends_with(file, ".index.json")) return tomo_shards_read(c, file, err);
     tomo_map map = {0};
     tomo_status status = tomo_store_map(c, file, &map, err);
     if (status == TOMO_OK) status = tomo_store_read(c, file, map.data, map.size, err);

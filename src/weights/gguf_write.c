@@ -1,6 +1,7 @@
 #include "weights/gguf_write.h"
 
 #include "base/file.h"
+#include "base/text.h"
 #include "weights/gguf_impl.h"
 
 #include <string.h>
@@ -40,13 +41,9 @@ static void put_padding(gguf_out *o) {
 
 /* ---------------------------------------------------------------------------- metadata */
 
-static bool ends_with(const char *text, const char *tail) {
-    size_t n = strlen(text), t = strlen(tail);
-    return n >= t && strcmp(text + n - t, tail) == 0;
-}
-
 static void put_number(gguf_out *o, const char *key, double value) {
-    bool is_float = ends_with(key, "_epsilon") || ends_with(key, "_base") || ends_with(key, "_factor");
+    bool is_float =
+        tomo_ends_with(key, "_epsilon") || tomo_ends_with(key, "_base") || tomo_ends_with(key, "_factor");
     put_whole(o, is_float ? VALUE_F32 : VALUE_U32, 4);
     if (is_float) {
         float narrow = (float)value;

@@ -1,0 +1,14 @@
+/* text.h - small questions about texts. */
+#ifndef TOMO_BASE_TEXT_H
+#define TOMO_BASE_TEXT_H
+
+#include <stdbool.h>
+#include <string.h>
+
+/* Whether text ends in tail, case and all; every text ends in "". */
+static inline bool tomo_ends_with(const char *text, const char *tail) {
+    size_t n = strlen(text), t = strlen(tail);
+    return n >= t && strcmp(text + n - t, tail) == 0;
+}
+
+#endif
