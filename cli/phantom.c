@@ -11,29 +11,41 @@
 typedef struct phantom_options {
     int64_t count, questions;
     const char *size;
-    int format; /* a tomo_phantom_format, in the order of the option's words */
-    int split;  /* 0: drawn */
+    int contents, format; /* tomo_phantom_contents and _format, in the order of the options' words */
+    int split;            /* 0: drawn */
 } phantom_options;
 
 #define AT(member) offsetof(phantom_options, member)
 
 static const option options[] = {
-    {"count", 0, OPTION_INTEGER, "N", "how many scans; default 1", AT(count), 1, 1e6},
-    {"format", 0, OPTION_WORD, "nifti|npy|m3d|dicom",
+    {"count", 0, OPTION_INTEGER, "N", "how many scans, slices or reports; default 1", AT(count), 1, 1e6},
+    {"contents", 0, OPTION_WORD, "scans|slices|text",
+     "scans: with reports and questions (default); slices: single axial ones with captions, half of them "
+     "through "
+     "a finding, to train a 2D encoder; text: text.jsonl with reports and questions, to train a language "
+     "model. "
+     "Each has patients of its own",
+     AT(contents), 0, 0},
+    {"format", 0, OPTION_WORD, "nifti|npy|m3d|dicom|nii",
      "nifti: scans/*.nii.gz and scans.csv (default); npy: scans/*.npy in HU and scans.csv; m3d: folders and "
      "files of "
-     "M3D-Cap and M3D-VQA; dicom: scans/*/, a CT series each, and scans.csv",
+     "M3D-Cap and M3D-VQA; dicom: scans/*/, a CT series each, and scans.csv; nii: as nifti, not packed",
      AT(format), 0, 0},
     {"size", 0, OPTION_TEXT, "ZxYxX",
-     "slices, rows and columns, 8 to 1024 each; default 64x128x128, for m3d 32x256x256", AT(size), 0, 0},
+     "slices, rows and columns, 8 to 1024 each; default 64x128x128, for m3d 32x256x256; --contents slices "
+     "takes "
+     "YxX too",
+     AT(size), 0, 0},
     {"split", 0, OPTION_WORD, "drawn|train|validation|test",
      "which split the scans belong to; default drawn, 8 : 1 : 1", AT(split), 0, 0},
     {"questions", 0, OPTION_INTEGER, "N", "most questions a scan, 0 to 16; default 8", AT(questions), 0, 16},
 };
 
-/* "64x128x128"; false when it is something else. */
-static bool read_size(const char *text, int64_t size[3]) {
-    for (int i = 0; i < 3; i++) {
+/* "64x128x128", or "128x128" where slices may be left out; false when it is something else. */
+static bool read_size(const char *text, bool slices_may_miss, int64_t size[3]) {
+    const char *first = strchr(text, 'x');
+    bool two = slices_may_miss && first != NULL && strchr(first + 1, 'x') == NULL;
+    for (int i = two ? 1 : 0; i < 3; i++) {
         char *end = NULL;
         if (*text < '0' || *text > '9') return false;
         size[i] = strtol(text, &end, 10);
@@ -71,10 +83,12 @@ static int phantom_run(const command *self, int argc, char **argv) {
     if (code != EXIT_DONE) return code;
     tomo_phantom_options o = {.count = mine.count,
                               .seed = common.seed,
+                              .contents = (tomo_phantom_contents)mine.contents,
                               .format = (tomo_phantom_format)mine.format,
                               .split = splits[mine.split],
                               .questions = mine.questions == 0 ? -1 : mine.questions};
-    if (mine.size != NULL && !read_size(mine.size, o.size)) {
+    bool slices = o.contents == TOMO_PHANTOM_SLICES;
+    if (mine.size != NULL && !read_size(mine.size, slices, o.size)) {
         return options_wrong(
             self, "--size is \"%.40s\"; 64x128x128 or the like is wanted, each number 8 to 1024", mine.size);
     }
@@ -91,6 +105,7 @@ const command command_phantom = {
     "OUT, a new or empty folder, becomes a data set for tomo train and tomo eval. --seed names the patients: "
     "the "
     "same seed gives the same bytes on every machine. truth/ tells what is true of each scan.",
-    "tomo phantom phantoms --count 200 --seed 1",
+    "tomo phantom phantoms --count 200 --seed 1\n"
+    "tomo phantom pictures --contents slices --count 20000",
     phantom_run,
 };

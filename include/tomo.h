@@ -470,18 +470,31 @@ typedef enum tomo_phantom_format {
     TOMO_PHANTOM_NIFTI, /* scans/N.nii.gz and scans.csv, own scans (docs/train.md) */
     TOMO_PHANTOM_NPY,   /* scans/N.npy: float32 [z][y][x] in HU, and scans.csv */
     TOMO_PHANTOM_M3D,   /* the folders and files of M3D-Cap and M3D-VQA */
-    TOMO_PHANTOM_DICOM  /* scans/N/: a CT series, and scans.csv */
+    TOMO_PHANTOM_DICOM, /* scans/N/: a CT series, and scans.csv */
+    TOMO_PHANTOM_NII    /* as NIFTI, not packed: scans/N.nii */
 } tomo_phantom_format;
+
+/* What a data set of phantoms is for. Each has patients of its own: the same seed gives others. */
+typedef enum tomo_phantom_contents {
+    TOMO_PHANTOM_SCANS,  /* scans with reports and questions */
+    TOMO_PHANTOM_SLICES, /* to train a 2D encoder: scans/N.nii, one axial slice a patient, half of them
+                            through a finding; scans.csv has a caption of what the slice shows as its report
+                          */
+    TOMO_PHANTOM_TEXT /* to train a language model: text.jsonl, {"text", "split"}: reports, and questions with
+                         choices and answer, each a text of its own */
+} tomo_phantom_contents;
 
 /* Zero or NULL in any field means the default. */
 typedef struct tomo_phantom_options {
-    int64_t count; /* of scans; default 1 */
+    int64_t count; /* of scans, slices or reports; default 1 */
     uint64_t seed; /* of everything: same seed, same bytes; other seeds are other patients */
     tomo_phantom_format format;
     int64_t size[3]; /* slices, rows, columns, 8 to 1024 each; default 32 x 256 x 256 for M3D, else 64 x 128 x
                         128 */
     const char *split; /* "train", "validation" or "test" for all; default: 8 : 1 : 1, drawn for each scan */
     int64_t questions; /* most questions a scan, 0 to 16; default 8; -1: none */
+    tomo_phantom_contents contents; /* format must be NIFTI for others than SCANS; their size[0] is of the
+                                       scan that a slice is taken from, and TEXT needs no size */
 } tomo_phantom_options;
 
 /* Makes CT-like scans of chests and abdomens with findings, and writes them with reports, questions and what

@@ -5,15 +5,19 @@
 #define BIT(name) TOMO_TISSUE_BIT(TOMO_TISSUE_##name)
 static const double straight[3] = {0, 0, 0};
 
+/* Half the height of an effusion above and below z -60, and usual centres of aneurysms of chest and belly. */
+static const double effusion_tops[3] = {40, 95, 165};
+static const double aneurysms[2][3] = {{29, 46, 70}, {5, 16, -132}};
+
 /* Fluid gathers at the back of a patient who lies: the lung behind a level is replaced, and a rim at the
  * side.
  */
 static void paint_effusion(tomo_painter *b, const tomo_finding *f) {
-    static const double level[3] = {66, 46, 22}, top[3] = {40, 95, 165};
+    static const double level[3] = {66, 46, 22};
     bool right = f->side < 0;
     uint64_t over = (right ? BIT(LUNG_RIGHT) : BIT(LUNG_LEFT)) | BIT(LUNG_VESSEL);
     const double centre[3] = {f->side * 74.0, level[f->severity] + 46, -60};
-    const double radius[3] = {74, 50, 60 + top[f->severity]};
+    const double radius[3] = {74, 50, 60 + effusion_tops[f->severity]};
     tomo_shape *s = tomo_paint_ellipsoid(b, right ? TOMO_TISSUE_EFFUSION_RIGHT : TOMO_TISSUE_EFFUSION_LEFT,
                                          over, centre, radius, straight);
     if (right) s->high[0] = 0;
@@ -39,8 +43,7 @@ static void paint_ascites(tomo_painter *b, const tomo_finding *f) {
 
 /* The lumen keeps its place, around it the wall and a thrombus; chalk lies in the wall. */
 static void paint_aneurysm(tomo_painter *b, const tomo_finding *f) {
-    static const double usual[2][3] = {{29, 46, 70}, {5, 16, -132}};
-    const double *k = b->patient->scale, *at = usual[f->place == TOMO_PLACE_ABDOMINAL];
+    const double *k = b->patient->scale, *at = aneurysms[f->place == TOMO_PLACE_ABDOMINAL];
     double c[3], lumen[3];
     for (int i = 0; i < 3; i++) {
         c[i] = at[i] * k[i];
@@ -88,4 +91,38 @@ void tomo_scene_add_findings(tomo_painter *b) {
                                        straight);
         }
     }
+}
+
+void tomo_scene_finding_heights(const tomo_patient *p, const tomo_finding *f, double *low, double *high) {
+    double k = p->scale[2], middle = f->centre[2], half = f->radius[2], centre[3], radius[3];
+    switch (f->kind) {
+    case TOMO_FINDING_EFFUSION: /* from the recess of the lung up; the tip is thin */
+        middle = (0.7 * effusion_tops[f->severity] - 45) / 2 * k;
+        half = (0.7 * effusion_tops[f->severity] + 45) / 2 * k;
+        break;
+    case TOMO_FINDING_ASCITES:
+        middle = (p->bottom_mm - 10 * k) / 2;
+        half = (-10 * k - p->bottom_mm) / 2;
+        break;
+    case TOMO_FINDING_LARGE_SPLEEN:
+        middle = (8 - 50 * p->spleen) * k;
+        half = 0.7 * 50 * p->spleen * k;
+        break;
+    case TOMO_FINDING_FRACTURE:
+        middle = tomo_patient_vertebra(p, f->level) - 2 * k;
+        half = 4 * k;
+        break;
+    case TOMO_FINDING_ABSENT_KIDNEY:
+        tomo_patient_kidney(p, f->side > 0, centre, radius);
+        middle = centre[2];
+        half = 0.7 * radius[2];
+        break;
+    case TOMO_FINDING_ANEURYSM:
+        middle = aneurysms[f->place == TOMO_PLACE_ABDOMINAL][2] * k;
+        break;
+    default: /* a lesion has its centre and radius */
+        break;
+    }
+    *low = middle - half;
+    *high = middle + half;
 }

@@ -29,7 +29,9 @@ typedef struct renderer {
     int64_t rows, columns, warp_rows, warp_columns;
     double pixel_mm, floor_mm; /* behind floor_mm lies the table, which does not move with the patient */
     double cosine, sine;
+    int64_t first;    /* slice of the scan that is painted first */
     uint32_t *counts; /* [slices * DEEP][TOMO_TISSUES] fine points */
+    tomo_spot *spots; /* [TOMO_TISSUES] of a single slice, or NULL */
     desk *desks;      /* one a thread */
 } renderer;
 
@@ -45,7 +47,8 @@ static double fine_y(const renderer *r, int64_t row) {
 
 static double fine_z(const renderer *r, int64_t slice, int deep) {
     double inside = ((double)deep + 0.5) / DEEP - 0.5;
-    return r->patient->bottom_mm + ((double)slice + 0.5 + inside * r->patient->slab) * r->out->spacing_mm[0];
+    double place = (double)(r->first + slice) + 0.5 + inside * r->patient->slab;
+    return r->patient->bottom_mm + place * r->out->spacing_mm[0];
 }
 
 /* The organs of no two people have the same outline: points are moved by a smooth field, across z alone, so
@@ -149,6 +152,34 @@ static void add_layer(const renderer *r, const desk *d, uint32_t *counts) {
     }
 }
 
+/* Adds one layer to the sums and bounds of each tissue's spot; finish_spots makes means and areas of them. */
+static void add_spots(const renderer *r, const desk *d) {
+    for (int64_t i = 0; i < r->rows * r->columns; i++) {
+        tomo_spot *s = &r->spots[d->tissue[i]];
+        const double at[2] = {d->x[i], d->y[i]};
+        for (int k = 0; k < 2; k++) {
+            if (s->area_mm2 == 0 || at[k] < s->low[k]) s->low[k] = at[k];
+            if (s->area_mm2 == 0 || at[k] > s->high[k]) s->high[k] = at[k];
+            s->centre[k] += at[k];
+        }
+        s->area_mm2++;
+    }
+}
+
+static void finish_spots(const renderer *r) {
+    double fine = r->pixel_mm / FINE;
+    for (int t = 0; t < TOMO_TISSUES; t++) {
+        tomo_spot *s = &r->spots[t];
+        if (s->area_mm2 == 0) continue;
+        for (int k = 0; k < 2; k++) {
+            s->centre[k] /= s->area_mm2;
+            s->low[k] -= fine / 2;
+            s->high[k] += fine / 2;
+        }
+        s->area_mm2 *= fine * fine / DEEP;
+    }
+}
+
 /* ------------------------------------------------------------------ noise */
 
 /* Near to normal, deviation 1: the sum of four uniform numbers. */
@@ -186,7 +217,7 @@ static void finish_slice(const renderer *r, const desk *d, int64_t slice) {
     int64_t height = r->out->shape[1], width = r->out->shape[2];
     double z = fine_z(r, slice, DEEP / 2);
     int16_t *out = r->out->hu + slice * height * width;
-    make_noise(r, d, slice);
+    make_noise(r, d, r->first + slice);
     for (int64_t y = 0; y < height; y++) {
         for (int64_t x = 0; x < width; x++) {
             int64_t i = y * width + x;
@@ -214,6 +245,7 @@ static void paint_slice(void *argument, int64_t slice, int worker) {
         place_points(r, d, z);
         for (int i = 0; i < r->scene->count; i++) paint_shape(r, d, &r->scene->shapes[i], z);
         add_layer(r, d, r->counts + (slice * DEEP + deep) * TOMO_TISSUES);
+        if (r->spots != NULL) add_spots(r, d);
     }
     finish_slice(r, d, slice);
 }
@@ -252,7 +284,8 @@ static void measure(const renderer *r) {
     }
 }
 
-static void set_geometry(renderer *r) {
+/* slices: of the whole scan. */
+static void set_geometry(renderer *r, int64_t slices) {
     const tomo_patient *p = r->patient;
     tomo_render *o = r->out;
     double body[2], turn = 1 + p->roll * p->roll;
@@ -265,7 +298,7 @@ static void set_geometry(renderer *r) {
     r->columns = o->shape[2] * FINE;
     r->warp_rows = r->rows / WARP_STEP + 2;
     r->warp_columns = r->columns / WARP_STEP + 2;
-    o->spacing_mm[0] = (p->top_mm - p->bottom_mm) / (double)o->shape[0];
+    o->spacing_mm[0] = (p->top_mm - p->bottom_mm) / (double)slices;
     o->spacing_mm[1] = o->spacing_mm[2] = r->pixel_mm;
     /* The first voxel's centre, from the patient's x and y (LPS) to RAS. */
     o->affine_ras = (tomo_affine){{{-r->pixel_mm, 0, 0, -(fine_x(r, 0) + fine_x(r, FINE - 1)) / 2},
@@ -285,36 +318,55 @@ static bool reserve(renderer *r, tomo_scene **scene, int threads) {
     return good;
 }
 
-tomo_status tomo_render_make(const tomo_patient *patient, const int64_t shape[3], tomo_pool *pool,
-                             tomo_render *render, tomo_error *err) {
-    *render = (tomo_render){0};
+static tomo_status check_shape(const int64_t shape[3], tomo_error *err) {
     for (int i = 0; i < 3; i++) {
-        if (shape[i] < 8 || shape[i] > 1024) {
-            return tomo_fail(err, TOMO_E_USAGE,
-                             "a phantom of %lld x %lld x %lld; 8 to 1024 each are possible",
-                             (long long)shape[0], (long long)shape[1], (long long)shape[2]);
-        }
-        render->shape[i] = shape[i];
+        if (shape[i] >= 8 && shape[i] <= 1024) continue;
+        return tomo_fail(err, TOMO_E_USAGE, "a phantom of %lld x %lld x %lld; 8 to 1024 each are possible",
+                         (long long)shape[0], (long long)shape[1], (long long)shape[2]);
     }
-    renderer r = {.patient = patient, .out = render};
+    return TOMO_OK;
+}
+
+/* Paints r->out->shape[0] slices, of which the scan has `slices`. pool NULL: this thread alone. */
+static tomo_status make_slices(renderer *r, int64_t slices, tomo_pool *pool, tomo_error *err) {
     tomo_scene *scene = NULL;
-    int threads = tomo_pool_threads(pool);
-    set_geometry(&r);
-    tomo_tissue_looks(patient, r.looks);
-    bool good = reserve(&r, &scene, threads);
+    const int64_t *shape = r->out->shape;
+    int threads = pool == NULL ? 1 : tomo_pool_threads(pool);
+    set_geometry(r, slices);
+    tomo_tissue_looks(r->patient, r->looks);
+    bool good = reserve(r, &scene, threads);
     if (good) {
-        tomo_scene_build(patient, scene);
-        r.scene = scene;
-        tomo_pool_run(pool, shape[0], paint_slice, &r);
-        measure(&r);
+        tomo_scene_build(r->patient, scene);
+        r->scene = scene;
+        if (pool != NULL) tomo_pool_run(pool, shape[0], paint_slice, r);
+        for (int64_t i = 0; pool == NULL && i < shape[0]; i++) paint_slice(r, i, 0);
+        measure(r);
+        if (r->spots != NULL) finish_spots(r);
     }
-    for (int i = 0; r.desks != NULL && i < threads; i++) free(r.desks[i].memory);
-    free(r.desks);
-    free(r.counts);
+    for (int i = 0; r->desks != NULL && i < threads; i++) free(r->desks[i].memory);
+    free(r->desks);
+    free(r->counts);
     free(scene);
     if (good) return TOMO_OK;
-    tomo_render_free(render);
-    return tomo_fail_memory(err, "phantom", (size_t)(shape[0] * shape[1] * shape[2]) * sizeof *render->hu);
+    tomo_render_free(r->out);
+    return tomo_fail_memory(err, "phantom", (size_t)(shape[0] * shape[1] * shape[2]) * sizeof *r->out->hu);
+}
+
+tomo_status tomo_render_make(const tomo_patient *patient, const int64_t shape[3], tomo_pool *pool,
+                             tomo_render *render, tomo_error *err) {
+    *render = (tomo_render){.shape = {shape[0], shape[1], shape[2]}};
+    renderer r = {.patient = patient, .out = render};
+    tomo_status status = check_shape(shape, err);
+    return status == TOMO_OK ? make_slices(&r, shape[0], pool, err) : status;
+}
+
+tomo_status tomo_render_slice(const tomo_patient *patient, const int64_t shape[3], int64_t slice,
+                              tomo_render *render, tomo_spot *spots, tomo_error *err) {
+    *render = (tomo_render){.shape = {1, shape[1], shape[2]}};
+    memset(spots, 0, TOMO_TISSUES * sizeof *spots);
+    renderer r = {.patient = patient, .out = render, .first = slice, .spots = spots};
+    tomo_status status = check_shape(shape, err);
+    return status == TOMO_OK ? make_slices(&r, shape[0], NULL, err) : status;
 }
 
 void tomo_render_free(tomo_render *render) {

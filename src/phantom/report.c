@@ -1,9 +1,8 @@
 #include "phantom/report.h"
 
-#include "phantom/draw.h"
+#include "phantom/phrase.h"
 
 #include <stdio.h>
-#include <string.h>
 
 typedef struct writer {
     const tomo_truth *truth;
@@ -11,55 +10,11 @@ typedef struct writer {
     tomo_buffer *text;
 } writer;
 
-/* Adds one of the phrases, with $1, $2 and $3 replaced, and a space. */
-static void say(writer *w, const char *const *phrases, int count, const char *one, const char *two,
-                const char *three) {
-    const char *at = phrases[tomo_draw_below(&w->random, count)];
-    const char *const values[3] = {one, two, three};
-    while (*at != '\0') {
-        size_t plain = strcspn(at, "$");
-        (void)tomo_buffer_add(w->text, at, plain);
-        at += plain;
-        if (*at == '$') {
-            (void)tomo_buffer_add_text(w->text, values[at[1] - '1']);
-            at += 2;
-        }
-    }
-    (void)tomo_buffer_add_text(w->text, " ");
-}
-
-#define SAY(one, two, three, ...)                                                                            \
-    say(w, (const char *const[]){__VA_ARGS__},                                                               \
-        (int)(sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *)), one, two, three)
-
-/* "14 mm", or "3.2 cm" from 2 cm on. */
-static const char *size_text(double mm, char room[16]) {
-    if (mm < 20) {
-        (void)snprintf(room, 16, "%d mm", (int)(mm + 0.5));
-    } else {
-        int tenths = (int)(mm + 0.5);
-        (void)snprintf(room, 16, "%d.%d cm", tenths / 10 % 100, tenths % 10);
-    }
-    return room;
-}
+#define SAY(...) TOMO_SAY(w, __VA_ARGS__)
 
 static const char *number_word(int n) {
     static const char *const words[] = {"no", "one", "two", "three", "four", "five"};
     return words[n];
-}
-
-static const char *amount(int severity) {
-    static const char *const words[] = {"small", "moderate", "large"};
-    return words[severity];
-}
-
-static const char *degree(int severity) {
-    static const char *const words[] = {"mild", "moderate", "severe"};
-    return words[severity];
-}
-
-static const char *third(tomo_finding_place place) {
-    return place == TOMO_PLACE_UPPER ? "upper" : place == TOMO_PLACE_MIDDLE ? "middle" : "lower";
 }
 
 /* ------------------------------------------------------------------ regions */
@@ -91,8 +46,8 @@ static void say_nodules(writer *w) {
         const tomo_finding *f = &t->findings[i];
         char size[16], lobe[32];
         if (f->kind != TOMO_FINDING_NODULE) continue;
-        (void)snprintf(lobe, sizeof lobe, "%s %s lobe", tomo_truth_side(f->side), third(f->place));
-        SAY(size_text(t->diameter_mm[i], size), lobe, "", "A solid nodule of $1 lies in the $2.",
+        (void)snprintf(lobe, sizeof lobe, "%s %s lobe", tomo_truth_side(f->side), tomo_third(f->place));
+        SAY(tomo_size_text(t->diameter_mm[i], size), lobe, "", "A solid nodule of $1 lies in the $2.",
             "A $1 nodule is seen in the $2.", "There is a round nodule in the $2 measuring $1.",
             "The $2 contains a nodule with a diameter of $1.");
     }
@@ -107,9 +62,9 @@ static void say_effusion(writer *w) {
     for (int i = 0; i < t->finding_count; i++) {
         const tomo_finding *f = &t->findings[i];
         if (f->kind != TOMO_FINDING_EFFUSION) continue;
-        SAY(amount(f->severity), tomo_truth_side(f->side), "", "There is a $1 pleural effusion on the $2.",
-            "A $1 amount of fluid lies in the $2 pleural space.", "The $2 pleural space holds a $1 effusion.",
-            "Pleural effusion on the $2, $1.");
+        SAY(tomo_amount(f->severity), tomo_truth_side(f->side), "",
+            "There is a $1 pleural effusion on the $2.", "A $1 amount of fluid lies in the $2 pleural space.",
+            "The $2 pleural space holds a $1 effusion.", "Pleural effusion on the $2, $1.");
     }
 }
 
@@ -124,7 +79,7 @@ static void say_aorta(writer *w) {
     }
     const char *place =
         t->findings[i].place == TOMO_PLACE_THORACIC ? "descending thoracic" : "infrarenal abdominal";
-    SAY(size_text(t->diameter_mm[i], size), place, size_text(t->height_mm[i], length),
+    SAY(tomo_size_text(t->diameter_mm[i], size), place, tomo_size_text(t->height_mm[i], length),
         "Aneurysm of the $2 aorta with a diameter of $1 over a length of $3, with mural thrombus.",
         "The $2 aorta is dilated to $1 over $3; a thrombus lines its wall.",
         "There is an aneurysm of the $2 aorta, $1 wide and $3 long, partly thrombosed.");
@@ -145,7 +100,7 @@ static void say_liver(writer *w) {
         char size[16], height[16];
         if (f->kind != TOMO_FINDING_LIVER_LESION) continue;
         const char *lobe = f->place == TOMO_PLACE_LEFT_LOBE ? "left" : "right";
-        const char *d = size_text(t->diameter_mm[i], size), *h = size_text(t->height_mm[i], height);
+        const char *d = tomo_size_text(t->diameter_mm[i], size), *h = tomo_size_text(t->height_mm[i], height);
         if (f->type == TOMO_LESION_CYST) {
             SAY(d, lobe, h, "A simple cyst of $1 lies in the $2 lobe, with a height of $3.",
                 "There is a cyst in the $2 lobe of the liver, $1 wide and $3 high.",
@@ -167,7 +122,7 @@ static void say_spleen(writer *w) {
         SAY("", "", "", "The spleen is of normal size.", "Normal spleen.", "The spleen is not enlarged.");
         return;
     }
-    SAY(degree(t->findings[i].severity), size_text(e->top_mm - e->bottom_mm, height), "",
+    SAY(tomo_degree(t->findings[i].severity), tomo_size_text(e->top_mm - e->bottom_mm, height), "",
         "There is $1 splenomegaly with a craniocaudal extent of $2.",
         "The spleen is enlarged ($1), $2 in height.",
         "Enlarged spleen, $1, measuring $2 from top to bottom.");
@@ -179,11 +134,8 @@ static void say_kidneys(writer *w) {
     for (int i = 0; i < t->finding_count; i++) {
         const tomo_finding *f = &t->findings[i];
         char size[16], place[48];
-        const char *side = tomo_truth_side(f->side), *d = size_text(t->diameter_mm[i], size);
-        const char *third_text = f->place == TOMO_PLACE_MIDDLE  ? "middle third"
-                                 : f->place == TOMO_PLACE_UPPER ? "upper pole"
-                                                                : "lower pole";
-        (void)snprintf(place, sizeof place, "%s of the %s kidney", third_text, side);
+        const char *side = tomo_truth_side(f->side), *d = tomo_size_text(t->diameter_mm[i], size);
+        (void)snprintf(place, sizeof place, "%s of the %s kidney", tomo_pole(f->place), side);
         if (f->kind == TOMO_FINDING_ABSENT_KIDNEY) {
             SAY(side, "", "", "The $1 kidney is absent.", "No $1 kidney is seen; the other one is enlarged.",
                 "Absent $1 kidney.");
@@ -213,7 +165,7 @@ static void say_rest(writer *w) {
     if (ascites < 0) {
         SAY("", "", "", "No free fluid in the abdomen.", "No ascites.", "There is no free abdominal fluid.");
     } else {
-        SAY(amount(t->findings[ascites].severity), "", "", "There is a $1 amount of ascites.",
+        SAY(tomo_amount(t->findings[ascites].severity), "", "", "There is a $1 amount of ascites.",
             "Free abdominal fluid, $1 in amount.");
     }
     if (i < 0) {
@@ -221,7 +173,7 @@ static void say_rest(writer *w) {
             "The vertebral bodies have normal height.");
     } else {
         tomo_truth_level(t->findings[i].level, level);
-        SAY(degree(t->findings[i].severity), level, "", "There is a $1 compression fracture of $2.",
+        SAY(tomo_degree(t->findings[i].severity), level, "", "There is a $1 compression fracture of $2.",
             "The vertebral body of $2 has lost height ($1 compression fracture).",
             "Compression fracture of $2, $1.");
     }

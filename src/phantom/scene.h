@@ -18,6 +18,10 @@ void tomo_scene_build(const tomo_patient *patient, tomo_scene *scene);
 /* Half the body's width and depth (mm), skin and fat included. */
 void tomo_scene_body(const tomo_patient *patient, double half[2]);
 
+/* Between which heights (mm along z, in the patient) a finding lies, or where it can be told. */
+void tomo_scene_finding_heights(const tomo_patient *patient, const tomo_finding *finding, double *low,
+                                double *high);
+
 /* For the two halves of the scene: a shape in mm of the usual body (scaled here), or in mm as they are. */
 typedef struct tomo_painter {
     const tomo_patient *patient;

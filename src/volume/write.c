@@ -27,11 +27,12 @@ static bool ends_with(const char *name, const char *suffix) {
     return n >= m && strcasecmp(name + n - m, suffix) == 0;
 }
 
-static tomo_status sink_open(const char *path, bool gzip, sink *s, tomo_error *err) {
+/* level: of gzip, 1 (fast) to 9 (small). */
+static tomo_status sink_open(const char *path, bool gzip, int level, sink *s, tomo_error *err) {
     *s = (sink){.gzip = gzip};
     tomo_status status = tomo_writer_open(path, &s->writer, err);
     if (status != TOMO_OK || !gzip) return status;
-    if (deflateInit2(&s->stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK) return TOMO_OK;
+    if (deflateInit2(&s->stream, level, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK) return TOMO_OK;
     tomo_writer_abort(s->writer);
     return tomo_fail_memory(err, path, sizeof s->stream);
 }
@@ -128,23 +129,53 @@ static void fill_header(nifti_1_header *h, const tomo_volume *v) {
     set_qform(h, v);
 }
 
-tomo_status tomo_volume_write_nifti(const tomo_volume *v, const char *path, const tomo_hooks *hooks,
-                                    tomo_error *err) {
-    nifti_1_header header;
-    sink s;
+static tomo_status open_nifti(const tomo_volume *v, const char *path, int level, sink *s, tomo_error *err) {
     for (int i = 0; i < 3; i++) {
         if (v->shape[i] > INT16_MAX) {
             return tomo_fail(err, TOMO_E_UNSUPPORTED, "%s: an axis of %lld voxels; NIfTI-1 holds 32767", path,
                              (long long)v->shape[i]);
         }
     }
+    return sink_open(path, ends_with(path, ".gz"), level, s, err);
+}
+
+/* The header, which stands in front of the voxels with 4 bytes that tell of no extensions. */
+static tomo_status write_header(sink *s, const tomo_volume *v, int datatype, int bits, tomo_error *err) {
+    nifti_1_header header;
     fill_header(&header, v);
-    tomo_status status = sink_open(path, ends_with(path, ".gz"), &s, err);
+    header.datatype = (int16_t)datatype;
+    header.bitpix = (int16_t)bits;
+    tomo_status status = sink_write(s, &header, sizeof header, err);
+    return status == TOMO_OK ? sink_write(s, "\0\0\0", 4, err) : status;
+}
+
+tomo_status tomo_volume_write_nifti(const tomo_volume *v, const char *path, const tomo_hooks *hooks,
+                                    tomo_error *err) {
+    sink s;
+    tomo_status status = open_nifti(v, path, 6, &s, err);
     if (status != TOMO_OK) return status;
-    status = sink_write(&s, &header, sizeof header, err);
-    if (status == TOMO_OK) status = sink_write(&s, "\0\0\0", 4, err); /* no extensions */
+    status = write_header(&s, v, NIFTI_TYPE_FLOAT32, 32, err);
     if (status == TOMO_OK)
         status = write_planes(&s, v->voxels, v->shape[0], v->shape[1] * v->shape[2], hooks, err);
+    return sink_close(&s, status, err);
+}
+
+tomo_status tomo_volume_write_nifti_whole(const tomo_volume *v, const char *path, tomo_error *err) {
+    int64_t plane = v->shape[1] * v->shape[2];
+    int16_t *whole = malloc((size_t)plane * sizeof *whole);
+    sink s;
+    if (whole == NULL) return tomo_fail_memory(err, path, (size_t)plane * sizeof *whole);
+    tomo_status status = open_nifti(v, path, 1, &s, err);
+    if (status != TOMO_OK) {
+        free(whole);
+        return status;
+    }
+    status = write_header(&s, v, NIFTI_TYPE_INT16, 16, err);
+    for (int64_t z = 0; z < v->shape[0] && status == TOMO_OK; z++) {
+        for (int64_t i = 0; i < plane; i++) whole[i] = (int16_t)v->voxels[z * plane + i];
+        status = sink_write(&s, whole, (size_t)plane * sizeof *whole, err);
+    }
+    free(whole);
     return sink_close(&s, status, err);
 }
 
@@ -164,7 +195,7 @@ static tomo_status write_npy(const char *path, const float *values, const char *
     header[9] = (char)((total - 10) >> 8);
     memset(header + 10 + length, ' ', total - 10 - (size_t)length);
     header[total - 1] = '\n';
-    tomo_status status = sink_open(path, false, &s, err);
+    tomo_status status = sink_open(path, false, 0, &s, err);
     if (status != TOMO_OK) return status;
     status = sink_write(&s, header, total, err);
     if (status == TOMO_OK) status = write_planes(&s, values, planes, plane, hooks, err);

@@ -8,6 +8,9 @@
  * the name ends in .gz. An axis of over 32767 voxels does not fit the format: TOMO_E_UNSUPPORTED. */
 tomo_status tomo_volume_write_nifti(const tomo_volume *volume, const char *path, const tomo_hooks *hooks,
                                     tomo_error *err);
+/* The same in int16, for voxels that are whole numbers of its range (HU of a CT); gzip as fast as it can,
+ * since the noise of a CT hardly packs better. */
+tomo_status tomo_volume_write_nifti_whole(const tomo_volume *volume, const char *path, tomo_error *err);
 /* Float32 [z][y][x]. */
 tomo_status tomo_volume_write_npy(const tomo_volume *volume, const char *path, tomo_error *err);
 /* Float32 [1][D][H][W] in 0..1 by M3D's chain: min-max, crop to the foreground, resize. size (D, H, W) NULL:

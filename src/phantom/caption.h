@@ -1,0 +1,15 @@
+/* caption.h - what a slice shows as a short text, in words that vary with the seed. */
+#ifndef TOMO_PHANTOM_CAPTION_H
+#define TOMO_PHANTOM_CAPTION_H
+
+#include "base/buffer.h"
+#include "phantom/view.h"
+
+/* Adds phase, level, organs and every finding with size and place, or that there is none; the buffer's
+ * `failed` tells of a failure. */
+void tomo_caption_write(const tomo_view *view, uint64_t seed, tomo_buffer *text);
+
+/* Words of a height: "carina", "dome of the liver". */
+const char *tomo_caption_region(const tomo_view *view);
+
+#endif
