@@ -195,19 +195,83 @@ static tomo_status read_text(contrastive_task *t, const tomo_sample *sample, tex
     return TOMO_OK;
 }
 
-/* Pictures and text of a sample; a scan that cannot be used is told, and with --skip-broken left out. */
-static tomo_status read_sample(contrastive_task *t, tomo_split split, const tomo_sample *sample, size_t place,
-                               const tomo_slices_settings *settings, tomo_error *err) {
-    tomo_volume_options options = {.limits = t->base.context->limits};
+/* Samples that are opened side by side. */
+enum { READ_TOGETHER = 256 };
+
+typedef struct reading {
+    contrastive_task *t;
+    const tomo_dataset *data;
+    const tomo_slices_settings *settings;
+    size_t first;
+    pictures made[READ_TOGETHER];
+    tomo_status statuses[READ_TOGETHER];
+    tomo_error errors[READ_TOGETHER];
+} reading;
+
+static void read_scan(void *argument, int64_t i, int worker) {
+    reading *r = argument;
+    const tomo_sample *sample = tomo_dataset_at(r->data, r->first + (size_t)i);
+    tomo_volume_options options = {.limits = r->t->base.context->limits};
     tomo_volume *volume = NULL;
-    tomo_status status = TOMO_OK;
+    (void)worker;
+    r->made[i] = (pictures){0};
+    r->errors[i] = (tomo_error){0};
     if (sample->wrong != NULL) {
-        return tomo_fail(err, TOMO_E_FORMAT, "%s: row %zu: %s", sample->source, sample->row, sample->wrong);
+        r->statuses[i] = tomo_fail(&r->errors[i], TOMO_E_FORMAT, "%s: row %zu: %s", sample->source,
+                                   sample->row, sample->wrong);
+        return;
     }
-    status = tomo_volume_open(sample->scan, &options, &volume, err);
-    if (status == TOMO_OK) status = read_pictures(t, volume, settings, &t->pictures[split][place], err);
+    r->statuses[i] = tomo_volume_open(sample->scan, &options, &volume, &r->errors[i]);
+    if (r->statuses[i] == TOMO_OK)
+        r->statuses[i] = read_pictures(r->t, volume, r->settings, &r->made[i], &r->errors[i]);
     tomo_volume_free(volume);
-    return status == TOMO_OK ? read_text(t, sample, &t->texts[split][place], err) : status;
+}
+
+/* Takes over the pictures of a sample and reads its text; a scan that cannot be used is told, and with
+ * --skip-broken left out. */
+static tomo_status keep_sample(contrastive_task *t, reading *r, size_t i, tomo_split split, bool skip_broken,
+                               tomo_error *err) {
+    size_t place = t->base.samples[split];
+    tomo_status status = r->statuses[i];
+    t->pictures[split][place] = r->made[i];
+    r->made[i] = (pictures){0};
+    if (status == TOMO_OK) {
+        status = read_text(t, tomo_dataset_at(r->data, r->first + i), &t->texts[split][place], &r->errors[i]);
+    }
+    if (status == TOMO_OK) {
+        t->base.samples[split]++;
+    } else if (skip_broken && status != TOMO_E_MEMORY) {
+        tomo_log(&t->base.context->hooks, TOMO_LOG_WARNING, "left out: %s", r->errors[i].message);
+        free(t->pictures[split][place].values);
+        t->pictures[split][place] = (pictures){0};
+        status = TOMO_OK;
+    } else if (err != NULL) {
+        *err = r->errors[i];
+    }
+    return status;
+}
+
+static tomo_status read_samples(contrastive_task *t, tomo_split split, const tomo_slices_settings *settings,
+                                bool skip_broken, tomo_error *err) {
+    reading *r = malloc(sizeof *r);
+    size_t count = tomo_dataset_count(t->data[split]);
+    tomo_status status = r == NULL ? tomo_fail_memory(err, "pictures", sizeof *r) : TOMO_OK;
+    if (status == TOMO_OK) *r = (reading){.t = t, .data = t->data[split], .settings = settings};
+    for (size_t first = 0; first < count && status == TOMO_OK; first += READ_TOGETHER) {
+        size_t some = count - first < READ_TOGETHER ? count - first : READ_TOGETHER;
+        r->first = first;
+        tomo_pool_run(t->base.context->pool, (int64_t)some, read_scan, r);
+        for (size_t i = 0; i < some; i++) {
+            if (status == TOMO_OK) status = keep_sample(t, r, i, split, skip_broken, err);
+            free(r->made[i].values);
+        }
+        if (status == TOMO_OK) {
+            status = tomo_progress(&t->base.context->hooks, "reading scans", (int64_t)(first + some),
+                                   (int64_t)count, err);
+        }
+    }
+    free(r);
+    return status;
 }
 
 static tomo_status read_split(contrastive_task *t, const tomo_task_options *o, tomo_split split,
@@ -217,30 +281,13 @@ static tomo_status read_split(contrastive_task *t, const tomo_task_options *o, t
         .split = name, .kinds = TOMO_SAMPLE_REPORT, .captions = d->captions, .limit = d->limit};
     tomo_status status = tomo_dataset_open(d->path, &options, &t->data[split], err);
     if (status != TOMO_OK) return status;
-    size_t count = tomo_dataset_count(t->data[split]), used = 0;
+    size_t count = tomo_dataset_count(t->data[split]);
     t->pictures[split] = calloc(count + 1, sizeof *t->pictures[split]);
     t->texts[split] = calloc(count + 1, sizeof *t->texts[split]);
     if (t->pictures[split] == NULL || t->texts[split] == NULL)
         return tomo_fail_memory(err, d->path, count * 32);
-    for (size_t i = 0; i < count && status == TOMO_OK; i++) {
-        tomo_error failure = {0};
-        status = read_sample(t, split, tomo_dataset_at(t->data[split], i), used, settings, &failure);
-        if (status == TOMO_OK) {
-            used++;
-        } else if (o->skip_broken && status != TOMO_E_MEMORY) {
-            tomo_log(&t->base.context->hooks, TOMO_LOG_WARNING, "left out: %s", failure.message);
-            free(t->pictures[split][used].values);
-            t->pictures[split][used] = (pictures){0};
-            status = TOMO_OK;
-        } else if (err != NULL) {
-            *err = failure;
-        }
-        t->base.samples[split] = used;
-        if (status == TOMO_OK) {
-            status = tomo_progress(&t->base.context->hooks, "reading scans", (int64_t)i, (int64_t)count, err);
-        }
-    }
-    if (status == TOMO_OK && used == 0 && split == TOMO_SPLIT_TRAIN) {
+    status = read_samples(t, split, settings, o->skip_broken, err);
+    if (status == TOMO_OK && t->base.samples[split] == 0 && split == TOMO_SPLIT_TRAIN) {
         return tomo_fail(err, TOMO_E_FORMAT, "%s: no scan with a report in the split \"%s\"", d->path, name);
     }
     return status;
