@@ -15,6 +15,7 @@ enum { WARP_STEP = 8 };
 typedef struct desk {
     double *x, *y;        /* [rows][columns] fine points in the patient */
     uint8_t *tissue;      /* [rows][columns] */
+    uint8_t *inside;      /* [columns] */
     double *hu, *texture; /* [height][width] sums over the fine points */
     double *noise;        /* [height + 2][width + 2] */
     double *warp;         /* [2][warp rows][warp columns] */
@@ -64,32 +65,68 @@ static void make_warp(const renderer *r, const desk *d, double z) {
     }
 }
 
-static double warp_at(const renderer *r, const double *warp, int64_t row, int64_t column) {
-    const double *p = warp + row / WARP_STEP * r->warp_columns + column / WARP_STEP;
-    double u = (double)(column % WARP_STEP) / WARP_STEP, v = (double)(row % WARP_STEP) / WARP_STEP;
-    double near = p[0] + (p[1] - p[0]) * u,
-           far = p[r->warp_columns] + (p[r->warp_columns + 1] - p[r->warp_columns]) * u;
-    return near + (far - near) * v;
-}
+/* Loops without branches, so that the compiler makes vectors of them; wider ones give the same bits, for each
+ * operation is rounded as IEEE 754 has it. */
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
 
-static void place_points(const renderer *r, const desk *d, double z) {
+/* A row of the patient's points: turned by the pose, and warped. Between two points of the warp's lattice it
+ * is a straight line. */
+ALWAYS_INLINE void place_row(const renderer *r, const desk *d, int64_t row, double z) {
     const tomo_patient *p = r->patient;
-    int64_t warp_points = r->warp_rows * r->warp_columns;
-    make_warp(r, d, z);
-    for (int64_t row = 0; row < r->rows; row++) {
-        for (int64_t column = 0; column < r->columns; column++) {
-            double x = fine_x(r, column), y = fine_y(r, row);
-            if (y < r->floor_mm) {
-                double a = x - p->shift[0] - p->lean_x * z, b = y - p->shift[1] - p->lean_y * z;
-                x = r->cosine * a + r->sine * b + warp_at(r, d->warp, row, column);
-                y = r->cosine * b - r->sine * a + warp_at(r, d->warp + warp_points, row, column);
-                if (y > r->floor_mm) y = r->floor_mm; /* what the roll turns towards the table is air */
-                if (p->mirrored) x = -x;
-            }
-            d->x[row * r->columns + column] = x;
-            d->y[row * r->columns + column] = y;
+    const double *warp_x = d->warp + row / WARP_STEP * r->warp_columns;
+    const double *warp_y = warp_x + r->warp_rows * r->warp_columns;
+    const double v = (double)(row % WARP_STEP) / WARP_STEP, mirror = p->mirrored ? -1 : 1;
+    const double lean_x = p->lean_x * z, lean_y = p->lean_y * z, cosine = r->cosine, sine = r->sine;
+    const double shift_x = p->shift[0], floor_mm = r->floor_mm;
+    const double b = fine_y(r, row) - p->shift[1] - lean_y, pixel = r->pixel_mm;
+    const double middle = (double)r->columns / 2;
+    for (int64_t first = 0; first < r->columns; first += WARP_STEP) {
+        const double *n = warp_x + first / WARP_STEP, *f = n + r->warp_columns;
+        const double *m = warp_y + first / WARP_STEP, *g = m + r->warp_columns;
+        double *x = d->x + row * r->columns + first, *y = d->y + row * r->columns + first;
+        const double n0 = n[0], n1 = n[1] - n[0], f0 = f[0], f1 = f[1] - f[0];
+        const double m0 = m[0], m1 = m[1] - m[0], g0 = g[0], g1 = g[1] - g[0];
+        int count = r->columns - first < WARP_STEP ? (int)(r->columns - first) : WARP_STEP;
+        for (int i = 0; i < count; i++) {
+            double u = (double)i / WARP_STEP, near = n0 + n1 * u, far = f0 + f1 * u;
+            double close = m0 + m1 * u, wide = g0 + g1 * u;
+            double a = ((double)((int)first + i) + 0.5 - middle) * pixel / FINE - shift_x - lean_x;
+            double at_x = cosine * a + sine * b + (near + (far - near) * v);
+            double at_y = cosine * b - sine * a + (close + (wide - close) * v);
+            x[i] = mirror * at_x;
+            y[i] = at_y > floor_mm ? floor_mm : at_y; /* what the roll turns towards the table is air */
         }
     }
+}
+
+ALWAYS_INLINE void place_rows(const renderer *r, const desk *d, double z) {
+    for (int64_t row = 0; row < r->rows; row++) {
+        if (fine_y(r, row) < r->floor_mm) {
+            place_row(r, d, row, z);
+            continue;
+        }
+        for (int64_t column = 0; column < r->columns; column++) {
+            d->x[row * r->columns + column] = fine_x(r, column);
+            d->y[row * r->columns + column] = fine_y(r, row);
+        }
+    }
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) static void place_rows_avx2(const renderer *r, const desk *d, double z) {
+    place_rows(r, d, z);
+}
+#endif
+
+static void place_points(const renderer *r, const desk *d, double z) {
+    make_warp(r, d, z);
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2")) {
+        place_rows_avx2(r, d, z);
+        return;
+    }
+#endif
+    place_rows(r, d, z);
 }
 
 /* ------------------------------------------------------------------ painting */
@@ -102,14 +139,18 @@ static int64_t clamp(double v, int64_t most) {
     return v < 0 ? 0 : v > (double)most ? most : (int64_t)v;
 }
 
-/* The points that a shape can reach: its box's corners as the pose turns them, and the warp. */
-static range range_of(const renderer *r, const tomo_shape *s, double z) {
+/* The points that a cut can reach: its box's corners as the pose turns them, and the warp. */
+static range range_of(const renderer *r, const tomo_cut *cut, double z) {
     const tomo_patient *p = r->patient;
-    range all = {{0, 0}, {r->columns, r->rows}};
     double low[2] = {1e9, 1e9}, high[2] = {-1e9, -1e9}, more = 1.4 * p->warp_mm + 1;
-    if (s->high[1] > r->floor_mm) return all; /* the table */
+    bool table = cut->shape->high[1] > r->floor_mm; /* neither posed nor warped */
     for (int corner = 0; corner < 4; corner++) {
-        double x = (corner & 1) != 0 ? s->high[0] : s->low[0], y = (corner & 2) != 0 ? s->high[1] : s->low[1];
+        double x = (corner & 1) != 0 ? cut->high[0] : cut->low[0];
+        double y = (corner & 2) != 0 ? cut->high[1] : cut->low[1];
+        if (table) {
+            low[0] = cut->low[0], high[0] = cut->high[0], low[1] = cut->low[1], high[1] = cut->high[1];
+            break;
+        }
         if (p->mirrored) x = -x;
         double at[2] = {r->cosine * x - r->sine * y + p->shift[0] + p->lean_x * z,
                         r->sine * x + r->cosine * y + p->shift[1] + p->lean_y * z};
@@ -128,27 +169,38 @@ static range range_of(const renderer *r, const tomo_shape *s, double z) {
 static void paint_shape(const renderer *r, const desk *d, const tomo_shape *s, double z) {
     tomo_cut cut;
     if (!tomo_cut_make(s, z, &cut)) return;
-    range a = range_of(r, s, z);
-    for (int64_t row = a.low[1]; row < a.high[1]; row++) {
-        for (int64_t i = row * r->columns + a.low[0]; i < row * r->columns + a.high[0]; i++) {
-            if ((s->over >> d->tissue[i] & 1) != 0 && tomo_cut_holds(&cut, d->x[i], d->y[i])) {
-                d->tissue[i] = s->tissue;
-            }
+    range a = range_of(r, &cut, z);
+    int64_t count = a.high[0] - a.low[0];
+    for (int64_t row = a.low[1]; row < a.high[1] && count > 0; row++) {
+        int64_t at = row * r->columns + a.low[0];
+        uint8_t *tissue = d->tissue + at;
+        tomo_cut_holds(&cut, d->x + at, d->y + at, count, d->inside);
+        for (int64_t i = 0; i < count; i++) {
+            if ((s->over >> tissue[i] & d->inside[i]) != 0) tissue[i] = s->tissue;
         }
     }
 }
 
-/* Adds one layer of fine points to the slice's sums, and counts its tissues. */
+/* Adds one layer of fine points to the slice's sums, and counts its tissues. Neighbours are mostly alike, so
+ * the points of a voxel have counters of their own: the next count need not wait for the last. */
 static void add_layer(const renderer *r, const desk *d, uint32_t *counts) {
-    int64_t width = r->columns / FINE;
-    for (int64_t row = 0; row < r->rows; row++) {
-        for (int64_t column = 0; column < r->columns; column++) {
-            uint8_t t = d->tissue[row * r->columns + column];
-            int64_t voxel = row / FINE * width + column / FINE;
-            d->hu[voxel] += r->looks[t].hu;
-            d->texture[voxel] += r->looks[t].texture_hu;
-            counts[t]++;
+    uint32_t several[FINE * FINE][TOMO_TISSUES] = {{0}};
+    int64_t width = r->columns / FINE, height = r->rows / FINE;
+    for (int64_t y = 0; y < height; y++) {
+        for (int64_t x = 0; x < width; x++) {
+            double hu = d->hu[y * width + x], texture = d->texture[y * width + x];
+            for (int k = 0; k < FINE * FINE; k++) {
+                uint8_t t = d->tissue[(y * FINE + k / FINE) * r->columns + x * FINE + k % FINE];
+                hu += r->looks[t].hu;
+                texture += r->looks[t].texture_hu;
+                several[k][t]++;
+            }
+            d->hu[y * width + x] = hu;
+            d->texture[y * width + x] = texture;
         }
+    }
+    for (int t = 0; t < TOMO_TISSUES; t++) {
+        for (int k = 0; k < FINE * FINE; k++) counts[t] += several[k][t];
     }
 }
 
@@ -256,7 +308,7 @@ static bool make_desk(const renderer *r, desk *d) {
     size_t fine = (size_t)(r->rows * r->columns), warp = (size_t)(2 * r->warp_rows * r->warp_columns);
     size_t voxels = (size_t)(r->out->shape[1] * r->out->shape[2]);
     size_t noise = (size_t)((r->out->shape[1] + 2) * (r->out->shape[2] + 2));
-    double *p = malloc((2 * fine + 2 * voxels + noise + warp) * sizeof *p + fine);
+    double *p = malloc((2 * fine + 2 * voxels + noise + warp) * sizeof *p + fine + (size_t)r->columns);
     if (p == NULL) return false;
     d->memory = d->x = p;
     d->y = d->x + fine;
@@ -265,6 +317,7 @@ static bool make_desk(const renderer *r, desk *d) {
     d->noise = d->texture + voxels;
     d->warp = d->noise + noise;
     d->tissue = (uint8_t *)(d->warp + warp);
+    d->inside = d->tissue + fine;
     return true;
 }
 

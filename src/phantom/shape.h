@@ -47,10 +47,12 @@ typedef struct tomo_cut {
     const tomo_shape *shape;
     tomo_section section;
     double z;
+    double low[2], high[2]; /* x, y: nothing of the cut lies outside, up to rounding */
 } tomo_cut;
 
 /* False when the shape does not reach the height. */
 bool tomo_cut_make(const tomo_shape *shape, double z, tomo_cut *cut);
-bool tomo_cut_holds(const tomo_cut *cut, double x, double y);
+/* inside[count]: 1 where the point x[i], y[i] lies in the cut, else 0. */
+void tomo_cut_holds(const tomo_cut *cut, const double *x, const double *y, int64_t count, uint8_t *inside);
 
 #endif
