@@ -143,14 +143,12 @@ static int64_t clamp(double v, int64_t most) {
 static range range_of(const renderer *r, const tomo_cut *cut, double z) {
     const tomo_patient *p = r->patient;
     double low[2] = {1e9, 1e9}, high[2] = {-1e9, -1e9}, more = 1.4 * p->warp_mm + 1;
-    bool table = cut->shape->high[1] > r->floor_mm; /* neither posed nor warped */
-    for (int corner = 0; corner < 4; corner++) {
+    bool table = cut->shape->low[1] > r->floor_mm; /* neither posed nor warped */
+    if (!table && cut->shape->high[1] > r->floor_mm) return (range){{0, 0}, {r->columns, r->rows}}; /* both */
+    for (int i = 0; table && i < 2; i++) low[i] = cut->low[i], high[i] = cut->high[i];
+    for (int corner = 0; corner < 4 && !table; corner++) {
         double x = (corner & 1) != 0 ? cut->high[0] : cut->low[0];
         double y = (corner & 2) != 0 ? cut->high[1] : cut->low[1];
-        if (table) {
-            low[0] = cut->low[0], high[0] = cut->high[0], low[1] = cut->low[1], high[1] = cut->high[1];
-            break;
-        }
         if (p->mirrored) x = -x;
         double at[2] = {r->cosine * x - r->sine * y + p->shift[0] + p->lean_x * z,
                         r->sine * x + r->cosine * y + p->shift[1] + p->lean_y * z};
