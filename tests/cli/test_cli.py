@@ -427,7 +427,7 @@ class Outputs(CommandTest):
 
     def test_phantoms_are_data_sets(self):
         names = {}
-        for form in ("nifti", "npy", "dicom", "m3d"):
+        for form in ("nifti", "npy", "dicom", "m3d", "nii"):
             out = self.folder / form
             said = self.run_json("phantom", out, "--count", "3", "--seed", "9", "--size", "16x32x32", "--format", form)
             self.assertEqual(sum(said["scans"].values()), 3)
@@ -442,6 +442,31 @@ class Outputs(CommandTest):
         self.refused(1, ["new or empty"], "phantom", self.folder / "nifti", "--size", "8x16x16")
         self.refused(2, ["--size", "64x128x128"], "phantom", self.folder / "x", "--size", "64x128")
         self.assertEqual([p for p in os.listdir(self.folder) if p.endswith(".part")], [])
+
+    def test_phantoms_are_slices_and_texts(self):
+        out = self.folder / "slices"
+        said = self.run_json("phantom", out, "--contents", "slices", "--count", "12", "--size", "32x40")
+        self.assertEqual(sum(said["slices"].values()), 12)
+        check = self.run_json("data", "check", out)
+        self.assertEqual((check["problems"], sum(split["reports"] for split in check["splits"])), ([], 12))
+        with open(out / "scans.csv", encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        self.assertEqual([row["scan"] for row in rows], [f"scans/{i:06}.nii" for i in range(12)])
+        self.assertTrue(all(10 <= len(row["report"].split()) <= 100 and row["report"].endswith(".") for row in rows))
+        self.run_well("convert", out / rows[0]["scan"], self.folder / "one.npy")
+        shape, values = read_npy((self.folder / "one.npy").read_bytes())
+        self.assertEqual((shape, min(values) < -500), ([1, 32, 40], True))
+        said = self.run_json("phantom", self.folder / "text", "--contents", "text", "--count", "5", "--seed", "3")
+        lines = [json.loads(line) for line in (self.folder / "text" / "text.jsonl").read_text().splitlines()]
+        self.assertEqual(sum("Impression: " in line["text"] for line in lines), 5)
+        self.assertEqual(len(lines), 5 + 2 * said["questions"])
+        for question in (line["text"] for line in lines if " Choices: A. " in line["text"]):
+            # the answer is one of the choices, with its letter
+            self.assertRegex(question, r"^.+[?.] Choices: A\. .+ B\. .+ C\. .+ D\. .+ [A-D]\. .+$")
+            choices, answer = question.split(" Choices: ")[1], re.search(r"(?<= )[A-D]\. [^.]+$", question).group()
+            self.assertIn(answer, choices[:-len(answer)])
+        self.refused(2, ["format"], "phantom", self.folder / "x", "--contents", "text", "--format", "npy")
+        self.refused(2, ["--size"], "phantom", self.folder / "x", "--contents", "scans", "--size", "32x40")
 
     def test_embed(self):
         shapes = {}

@@ -56,7 +56,7 @@ static void hash_of(const char *name, char text[TOMO_DIGEST_TEXT]) {
 
 static void a_folder_has_the_same_bytes_for_any_number_of_threads(void **state) {
     (void)state;
-    for (int format = 0; format <= (int)TOMO_PHANTOM_DICOM; format++) {
+    for (int format = 0; format <= (int)TOMO_PHANTOM_NII; format++) {
         const tomo_phantom_options o = {
             .count = 4, .seed = 7, .format = (tomo_phantom_format)format, .size = {16, 32, 32}};
         char one[TOMO_DIGEST_TEXT], three[TOMO_DIGEST_TEXT], name[2][16];
@@ -68,6 +68,22 @@ static void a_folder_has_the_same_bytes_for_any_number_of_threads(void **state) 
         hash_of(name[0], one);
         hash_of(name[1], three);
         assert_string_equal(one, three);
+    }
+}
+
+static void slices_and_texts_have_the_same_bytes_for_any_number_of_threads(void **state) {
+    static const int counts[] = {1, 2, 4};
+    (void)state;
+    for (int contents = (int)TOMO_PHANTOM_SLICES; contents <= (int)TOMO_PHANTOM_TEXT; contents++) {
+        const tomo_phantom_options o = {
+            .count = 9, .seed = 7, .contents = (tomo_phantom_contents)contents, .size = {16, 32, 32}};
+        char texts[3][TOMO_DIGEST_TEXT], name[32];
+        for (int i = 0; i < 3; i++) {
+            (void)snprintf(name, sizeof name, "contents-%d-%d", contents, i);
+            assert_int_equal(write_at(name, counts[i], NULL, &o, NULL), TOMO_OK);
+            hash_of(name, texts[i]);
+            assert_string_equal(texts[i], texts[0]);
+        }
     }
 }
 
@@ -121,6 +137,8 @@ static void options_that_make_no_sense_are_refused(void **state) {
     o = (tomo_phantom_options){.split = "dev"};
     assert_int_equal(write_at("no", 1, NULL, &o, &err), TOMO_E_USAGE);
     assert_non_null(strstr(err.message, "train, validation or test"));
+    o = (tomo_phantom_options){.contents = TOMO_PHANTOM_SLICES, .format = TOMO_PHANTOM_M3D};
+    assert_int_equal(write_at("no", 1, NULL, &o, &err), TOMO_E_USAGE);
 }
 
 /* ------------------------------------------------------------------ questions */
@@ -243,6 +261,7 @@ static void reports_tell_every_finding(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_folder_has_the_same_bytes_for_any_number_of_threads),
+        cmocka_unit_test(slices_and_texts_have_the_same_bytes_for_any_number_of_threads),
         cmocka_unit_test(another_seed_is_another_patient),
         cmocka_unit_test(what_is_there_stays),
         cmocka_unit_test(a_cancelled_run_leaves_nothing),
