@@ -120,6 +120,7 @@ struct tomo_writer {
     FILE *stream;
     char *target;
     char *temporary; /* NULL: the target itself is written */
+    bool unsynced;
 };
 
 static void writer_free(tomo_writer *w) {
@@ -186,6 +187,10 @@ FILE *tomo_writer_stream(tomo_writer *writer) {
     return writer->stream;
 }
 
+void tomo_writer_skip_sync(tomo_writer *writer) {
+    writer->unsynced = true;
+}
+
 const char *tomo_writer_path(const tomo_writer *writer) {
     return writer->temporary != NULL ? writer->temporary : writer->target;
 }
@@ -203,7 +208,7 @@ tomo_status tomo_writer_commit(tomo_writer *w, tomo_error *err) {
     bool failed = ferror(w->stream) != 0;
     if (fflush(w->stream) != 0 || failed) status = tomo_fail_errno(err, w->target, "write");
     /* Without fsync a crash of the machine could leave the new name on an empty file. */
-    if (status == TOMO_OK && w->temporary != NULL && fsync(fileno(w->stream)) != 0) {
+    if (status == TOMO_OK && w->temporary != NULL && !w->unsynced && fsync(fileno(w->stream)) != 0) {
         status = tomo_fail_errno(err, w->target, "write");
     }
     if (fclose(w->stream) != 0 && status == TOMO_OK) status = tomo_fail_errno(err, w->target, "write");

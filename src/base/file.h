@@ -31,6 +31,9 @@ bool tomo_path_exists(const char *path);
 typedef struct tomo_writer tomo_writer;
 tomo_status tomo_writer_open(const char *path, tomo_writer **writer, tomo_error *err);
 FILE *tomo_writer_stream(tomo_writer *writer);
+/* Commit need not wait for the disk: for one of many files in a new folder, which is synced as a whole
+ * (tomo_folder_sync) before anybody sees it. */
+void tomo_writer_skip_sync(tomo_writer *writer);
 /* The path that is being written until commit, for libraries that open files by name. */
 const char *tomo_writer_path(const tomo_writer *writer);
 tomo_status tomo_writer_write(tomo_writer *writer, const void *bytes, size_t size, tomo_error *err);

@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -27,6 +28,13 @@ void tomo_folder_remove(const char *path) {
     }
     if (folder != NULL) closedir(folder);
     (void)rmdir(path);
+}
+
+tomo_status tomo_folder_sync(const char *path, tomo_error *err) {
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    tomo_status status = fd >= 0 && syncfs(fd) == 0 ? TOMO_OK : tomo_fail_errno(err, path, "sync");
+    if (fd >= 0) close(fd);
+    return status;
 }
 
 tomo_status tomo_folder_replace(const char *part, const char *folder, tomo_error *err) {

@@ -9,6 +9,9 @@
 tomo_status tomo_make_folders(const char *path, tomo_error *err);
 /* Removes a folder with all in it, if it is there. */
 void tomo_folder_remove(const char *path);
+/* Waits until the disk has what was written into the folder (and whatever else its file system had to
+ * write). */
+tomo_status tomo_folder_sync(const char *path, tomo_error *err);
 /* Renames `part` to `folder` and removes what was there; on failure that stays. */
 tomo_status tomo_folder_replace(const char *part, const char *folder, tomo_error *err);
 

@@ -144,6 +144,7 @@ tomo_status tomo_phantom_write(tomo_context *context, const char *folder, const 
     order.folder = part;
     status = writers[order.options->contents](&order, &summary, err);
     if (status == TOMO_OK) status = tomo_json_hand_out(summary, json, err);
+    if (status == TOMO_OK) status = tomo_folder_sync(part, err);
     if (status == TOMO_OK) status = put_in_place(part, folder, err);
     if (status != TOMO_OK) {
         tomo_folder_remove(part);

@@ -170,6 +170,7 @@ tomo_status tomo_volume_write_nifti_whole(const tomo_volume *v, const char *path
         free(whole);
         return status;
     }
+    tomo_writer_skip_sync(s.writer);
     status = write_header(&s, v, NIFTI_TYPE_INT16, 16, err);
     for (int64_t z = 0; z < v->shape[0] && status == TOMO_OK; z++) {
         for (int64_t i = 0; i < plane; i++) whole[i] = (int16_t)v->voxels[z * plane + i];

@@ -9,7 +9,8 @@
 tomo_status tomo_volume_write_nifti(const tomo_volume *volume, const char *path, const tomo_hooks *hooks,
                                     tomo_error *err);
 /* The same in int16, for voxels that are whole numbers of its range (HU of a CT); gzip as fast as it can,
- * since the noise of a CT hardly packs better. */
+ * since the noise of a CT hardly packs better. For one of many files of a new folder: it is not synced
+ * (tomo_folder_sync does that). */
 tomo_status tomo_volume_write_nifti_whole(const tomo_volume *volume, const char *path, tomo_error *err);
 /* Float32 [z][y][x]. */
 tomo_status tomo_volume_write_npy(const tomo_volume *volume, const char *path, tomo_error *err);
