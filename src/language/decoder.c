@@ -327,8 +327,8 @@ typedef struct rope_tables {
 
 /* Where the keys of a pass are: in a cache, or in the pass itself, which then holds whole sequences. */
 typedef struct context {
-    tomo_kv_cache *cache;  /* or NULL, and: */
-    const int64_t *starts; /* [sequences + 1] */
+    tomo_kv_cache *cache;             /* or NULL, and: */
+    const int64_t *starts, *prefixes; /* [sequences + 1], [sequences] or NULL */
     int64_t sequences;
     rope_tables rope;
 } context;
@@ -389,7 +389,8 @@ static tomo_tensor *attend(const tomo_decoder *d, int64_t layer, tomo_exec *exec
     tomo_tensor values = tomo_tensor_reshape(v, 3, (int64_t[]){v->shape[0], c->kv_heads, c->head_dim});
     double scale = 1.0 / sqrt((double)c->head_dim);
     if (at->cache != NULL) return attend_cache(d, layer, exec, at->cache, q, k, &values, scale);
-    return tomo_op_attention_packed(exec, q, k, &values, at->starts, at->sequences, scale, true);
+    return tomo_op_attention_packed(exec, q, k, &values, at->starts, at->prefixes, at->sequences, scale,
+                                    true);
 }
 
 /* x [T, H] -> [T, H] */
@@ -438,25 +439,33 @@ tomo_tensor *tomo_decoder_forward(const tomo_decoder *d, tomo_exec *exec, tomo_k
     return out;
 }
 
+/* The position of the first row of sequence i: behind its prefix. */
+static int64_t first_position(const int64_t *starts, const int64_t *prefixes, int64_t i) {
+    if (prefixes == NULL || prefixes[i] < 0) return 0;
+    return starts[prefixes[i] + 1] - starts[prefixes[i]];
+}
+
 tomo_tensor *tomo_decoder_forward_packed(const tomo_decoder *d, tomo_exec *exec,
                                          const tomo_tensor *embeddings, const int64_t *starts,
-                                         int64_t count) {
+                                         const int64_t *prefixes, int64_t count) {
     if (embeddings == NULL || exec->error.status != TOMO_OK) return NULL;
     int64_t T = embeddings->shape[0], half = d->config.head_dim / 2, longest = 0;
     assert(count >= 1 && starts[0] == 0 && starts[count] == T);
     for (int64_t i = 0; i < count; i++) {
-        int64_t length = starts[i + 1] - starts[i];
-        longest = length > longest ? length : longest;
+        int64_t end = first_position(starts, prefixes, i) + starts[i + 1] - starts[i];
+        longest = end > longest ? end : longest;
     }
-    context at = {.starts = starts, .sequences = count};
+    context at = {.starts = starts, .prefixes = prefixes, .sequences = count};
     rope_tables one = make_rope(d, exec, 0, longest);
     at.rope = (rope_tables){tomo_exec_tensor(exec, 2, (int64_t[]){T, half}),
                             tomo_exec_tensor(exec, 2, (int64_t[]){T, half})};
     if (one.sine == NULL || at.rope.cosine == NULL || at.rope.sine == NULL) return NULL;
     for (int64_t i = 0; i < count; i++) {
+        int64_t first = first_position(starts, prefixes, i) * half;
         size_t bytes = (size_t)((starts[i + 1] - starts[i]) * half) * sizeof(float);
-        memcpy(tomo_tensor_f32(at.rope.cosine) + starts[i] * half, one.cosine->data, bytes);
-        memcpy(tomo_tensor_f32(at.rope.sine) + starts[i] * half, one.sine->data, bytes);
+        memcpy(tomo_tensor_f32(at.rope.cosine) + starts[i] * half, tomo_tensor_f32(one.cosine) + first,
+               bytes);
+        memcpy(tomo_tensor_f32(at.rope.sine) + starts[i] * half, tomo_tensor_f32(one.sine) + first, bytes);
     }
     return run_layers(d, exec, &at, embeddings);
 }

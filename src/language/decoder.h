@@ -67,9 +67,11 @@ tomo_tensor *tomo_decoder_embed(const tomo_decoder *decoder, tomo_exec *exec, co
 tomo_tensor *tomo_decoder_forward(const tomo_decoder *decoder, tomo_exec *exec, tomo_kv_cache *cache,
                                   const tomo_tensor *embeddings);
 /* The same for whole sequences without a cache, one behind the other: sequence i has the rows starts[i] ..
- * starts[i + 1] - 1 (starts [count + 1]) and begins at position 0. May leave notes on a tape. */
+ * starts[i + 1] - 1 (starts [count + 1]) and begins at position 0, or behind sequence prefixes[i], as if that
+ * stood before it alone (-1, or prefixes NULL: none; ops.h has the order). May leave notes on a tape. */
 tomo_tensor *tomo_decoder_forward_packed(const tomo_decoder *decoder, tomo_exec *exec,
-                                         const tomo_tensor *embeddings, const int64_t *starts, int64_t count);
+                                         const tomo_tensor *embeddings, const int64_t *starts,
+                                         const int64_t *prefixes, int64_t count);
 /* The output layer H -> V, its weight with its gradient where it is trained. */
 const tomo_linear *tomo_decoder_head(const tomo_decoder *decoder);
 /* hidden [T, H] -> logits [T, V] */

@@ -73,11 +73,12 @@ tomo_tensor *tomo_op_attention(tomo_exec *exec, const tomo_tensor *q, const tomo
                                const tomo_tensor *v, double scale, bool causal);
 
 /* The same for sequences that lie one behind the other: q [T, heads, d]; k, v [T, kv_heads, d]; sequence i
- * has the rows starts[i] .. starts[i + 1] - 1, its length at least 1, and sees itself alone. -> [T, heads *
- * d]. */
+ * has the rows starts[i] .. starts[i + 1] - 1, its length at least 1, and sees itself alone, and before that
+ * all of sequence prefixes[i] (-1: none), which has no prefix itself and after which come, without a gap, the
+ * sequences that have it as theirs. prefixes NULL: none has one; else causal. -> [T, heads * d]. */
 tomo_tensor *tomo_op_attention_packed(tomo_exec *exec, const tomo_tensor *q, const tomo_tensor *k,
-                                      const tomo_tensor *v, const int64_t *starts, int64_t count,
-                                      double scale, bool causal);
+                                      const tomo_tensor *v, const int64_t *starts, const int64_t *prefixes,
+                                      int64_t count, double scale, bool causal);
 
 /* Non-overlapping patches: images [S, C, H, W], rows and columns that no whole patch covers left out ->
  * [S, (H/p)(W/p), C * p * p], the row order of a convolution weight [out, C, p, p]. */

@@ -181,7 +181,7 @@ static tomo_status run_networks(report_task *t, int64_t count, const int64_t *at
     double begun = tomo_seconds();
     for (int64_t i = 0; i < count && x != NULL; i++) x = place_scan(t, x, i, t->used[at[i]], &failure);
     double placed = tomo_seconds();
-    tomo_tensor *hidden = tomo_decoder_forward_packed(t->model->decoder, exec, x, t->starts, count);
+    tomo_tensor *hidden = tomo_decoder_forward_packed(t->model->decoder, exec, x, t->starts, NULL, count);
     *sum =
         tomo_loss_cross_entropy(exec, hidden, tomo_decoder_head(t->model->decoder), t->labels, (float)scale);
     t->base.connector_seconds = placed - begun;

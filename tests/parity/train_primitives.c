@@ -391,7 +391,7 @@ static void run_decoder_block(primitive *c) {
     tomo_tensor kh = tomo_tensor_reshape(made[1], 3, (int64_t[]){B * T, kv, d});
     tomo_tensor vh = tomo_tensor_reshape(made[2], 3, (int64_t[]){B * T, kv, d});
     tomo_tensor *a = tomo_op_attention_packed(e, tomo_op_rope(e, &qh, cs, sn), tomo_op_rope(e, &kh, cs, sn),
-                                              &vh, starts, B, 1 / sqrt((double)d), true);
+                                              &vh, starts, NULL, B, 1 / sqrt((double)d), true);
     a = tomo_op_linear(e, a, &o, TOMO_ACT_NONE, &x);
     tomo_tensor *m = tomo_op_rms_norm(e, a, &norm2, 0, number(c, "eps"));
     m = tomo_op_silu_multiply(e, apply(m, &gate), apply(m, &up));

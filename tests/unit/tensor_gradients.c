@@ -4,6 +4,7 @@
  * (the square of the step); 1e-2 of the gradient's length covers both and is far below any wrong formula. */
 #include "support/differences.h"
 #include "tensor/loss.h"
+#include "tensor/tape.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -201,24 +202,34 @@ static void rotary_positions(void **state) {
     check("rope", &l, forward_rope);
 }
 
+/* Two prefixes with the texts behind them, one of which is longer than a strip of queries, and a sequence of
+ * its own. */
+#define SHARED 8
+static const int64_t shared_starts[SHARED + 1] = {0, 5, 8, 10, 76, 78, 81, 90, 94};
+static const int64_t shared_prefixes[SHARED] = {-1, 0, 0, 0, 0, -1, 5, -1};
+
 static tomo_tensor *forward_attention(void *user, tomo_exec *e) {
     leaves *l = user;
     static const int64_t starts[] = {0, 1, 71, 80};
     if (l->variant == 2)
-        return tomo_op_attention_packed(e, &l->t[0], &l->t[1], &l->t[2], starts, 3, 0.4, true);
+        return tomo_op_attention_packed(e, &l->t[0], &l->t[1], &l->t[2], starts, NULL, 3, 0.4, true);
+    if (l->variant == 3)
+        return tomo_op_attention_packed(e, &l->t[0], &l->t[1], &l->t[2], shared_starts, shared_prefixes,
+                                        SHARED, 0.4, true);
     return tomo_op_attention(e, &l->t[0], &l->t[1], &l->t[2], 0.4, l->variant == 1);
 }
 
 static void attention(void **state) {
     (void)state;
-    for (int variant = 0; variant < 3; variant++) {
+    for (int variant = 0; variant < 4; variant++) {
         static const int64_t queries[] = {3, 70};
-        for (int i = 0; i < 2; i++) {
+        for (int i = 0; i < (variant < 2 ? 2 : 1); i++) {
             leaves l = {.variant = variant};
-            if (variant == 2) {
-                LEAF(&l, 80, 6, 5);
-                LEAF(&l, 80, 2, 5);
-                LEAF(&l, 80, 2, 5);
+            if (variant >= 2) {
+                int64_t rows = variant == 2 ? 80 : shared_starts[SHARED];
+                LEAF(&l, rows, 6, 5);
+                LEAF(&l, rows, 2, 5);
+                LEAF(&l, rows, 2, 5);
             } else {
                 LEAF(&l, 2, queries[i], 4, 5);
                 LEAF(&l, 2, queries[i] + 4, 2, 5);
@@ -227,6 +238,92 @@ static void attention(void **state) {
             check("attention", &l, forward_attention);
         }
     }
+}
+
+/* Sequence i of the shared ones behind its prefix: places of its rows; returns how many. */
+static int64_t rows_of_sequence(int64_t i, int64_t *places) {
+    int64_t count = 0, before = shared_prefixes[i];
+    for (int64_t r = before < 0 ? 0 : shared_starts[before]; before >= 0 && r < shared_starts[before + 1];
+         r++)
+        places[count++] = r;
+    for (int64_t r = shared_starts[i]; r < shared_starts[i + 1]; r++) places[count++] = r;
+    return count;
+}
+
+/* A leaf's rows at `places`, with gradients of their own. */
+static tomo_tensor rows_of_leaf(const tomo_tensor *leaf, const int64_t *places, int64_t count) {
+    int64_t n = leaf->shape[1] * leaf->shape[2];
+    tomo_tensor t = tomo_tensor_over(malloc((size_t)(count * n) * sizeof(float)), TOMO_F32, 3,
+                                     (int64_t[]){count, leaf->shape[1], leaf->shape[2]});
+    t.grad = calloc((size_t)(count * n), sizeof *t.grad);
+    for (int64_t r = 0; r < count; r++) {
+        memcpy(tomo_tensor_f32(&t) + r * n, tomo_tensor_f32(leaf) + places[r] * n, (size_t)n * sizeof(float));
+    }
+    return t;
+}
+
+static void assert_close(const char *what, const float *got, const float *wanted, int64_t count,
+                         double size) {
+    double worst = 0;
+    for (int64_t i = 0; i < count; i++) worst = fmax(worst, fabs((double)got[i] - (double)wanted[i]));
+    if (!(worst <= 1e-5 * size)) fail_msg("%s: %.2e off, of %.2e", what, worst, size);
+}
+
+static tomo_tensor *attend_alone(const tomo_tensor *parts, int64_t count) {
+    int64_t starts[] = {0, count};
+    return tomo_op_attention_packed(&exec, &parts[0], &parts[1], &parts[2], starts, NULL, 1, 0.4, true);
+}
+
+/* Sequences behind a prefix that is there once get what they get behind a prefix of their
+ * own, and the prefix gets the sum of its copies' gradients. Products of 5 to 75 terms near 1 in another
+ * order: 1e-5 of the largest value is about 80 units in the last place. */
+static void a_shared_prefix_equals_copies_of_it(void **state) {
+    (void)state;
+    leaves l = {0};
+    int64_t T = shared_starts[SHARED], widths[] = {30, 10, 10}, places[128];
+    LEAF(&l, T, 6, 5);
+    LEAF(&l, T, 2, 5);
+    LEAF(&l, T, 2, 5);
+    float *wanted[3], *slopes = malloc((size_t)(T * 30) * sizeof *slopes);
+    for (int i = 0; i < 3; i++) {
+        wanted[i] = calloc((size_t)(T * widths[i]), sizeof(float));
+        memset(l.t[i].grad, 0, (size_t)(T * widths[i]) * sizeof(float));
+    }
+    for (int64_t i = 0; i < T * 30; i++) slopes[i] = sinf((float)i);
+    tomo_tape tape = {0};
+    exec.tape = &tape;
+    tomo_tensor *shared = tomo_op_attention_packed(&exec, &l.t[0], &l.t[1], &l.t[2], shared_starts,
+                                                   shared_prefixes, SHARED, 0.4, true);
+    memcpy(shared->grad, slopes, (size_t)(T * 30) * sizeof *slopes);
+    tomo_tape_backward(&exec);
+    for (int64_t i = 0; i < SHARED; i++) {
+        int64_t count = rows_of_sequence(i, places), own = shared_starts[i + 1] - shared_starts[i];
+        tomo_tensor parts[3];
+        for (int k = 0; k < 3; k++) parts[k] = rows_of_leaf(&l.t[k], places, count);
+        tomo_tensor *alone = attend_alone(parts, count);
+        assert_close("output", tomo_tensor_f32(shared) + shared_starts[i] * 30,
+                     tomo_tensor_f32(alone) + (count - own) * 30, own * 30, 1);
+        memset(alone->grad, 0, (size_t)(count * 30) * sizeof(float));
+        memcpy(alone->grad + (count - own) * 30, slopes + shared_starts[i] * 30,
+               (size_t)(own * 30) * sizeof(float));
+        tomo_tape_backward(&exec);
+        for (int k = 0; k < 3; k++) {
+            for (int64_t r = 0; r < count * widths[k]; r++) {
+                wanted[k][places[r / widths[k]] * widths[k] + r % widths[k]] += parts[k].grad[r];
+            }
+            free(parts[k].data);
+            free(parts[k].grad);
+        }
+    }
+    exec.tape = NULL;
+    for (int k = 0; k < 3; k++) {
+        assert_close("gradient", l.t[k].grad, wanted[k], T * widths[k], 10);
+        free(wanted[k]);
+        free(l.t[k].data);
+        free(l.t[k].grad);
+    }
+    free(slopes);
+    tomo_arena_reset(exec.arena);
 }
 
 static tomo_tensor *forward_spatial(void *user, tomo_exec *e) {
@@ -356,6 +453,7 @@ int main(void) {
         cmocka_unit_test(rows_by_their_places),
         cmocka_unit_test(rotary_positions),
         cmocka_unit_test(attention),
+        cmocka_unit_test(a_shared_prefix_equals_copies_of_it),
         cmocka_unit_test(convolution_and_pooling),
         cmocka_unit_test(losses),
         cmocka_unit_test(a_stack_of_layers),
