@@ -3,6 +3,7 @@
 #include "base/folder.h"
 #include "model/context.h"
 #include "model/machine.h"
+#include "train/order.h"
 #include "train/trainer.h"
 
 #include <stdio.h>
@@ -88,6 +89,9 @@ static cJSON *describe(const bench *b, times *t, int repeats, int64_t peak) {
     cJSON_AddItemToObject(root, "machine", tomo_machine_describe(&b->task->exec));
     cJSON *results = cJSON_AddArrayToObject(root, "results");
     add_row(results, "step", "s", t->step, repeats);
+    double rates[MOST_REPEATS];
+    for (int i = 0; i < repeats; i++) rates[i] = (double)b->stage->batch / t->step[i];
+    add_row(results, "samples_per_second", "1/s", rates, repeats);
     add_row(results, "language_forward", "s", t->language, repeats);
     add_row(results, "connector_forward", "s", t->connector, repeats);
     add_row(results, "step_over_2_language_3_connector", "", t->ratio, repeats);
@@ -124,9 +128,14 @@ static tomo_status open_bench(tomo_context *context, bench *b, tomo_error *err) 
     b->picks = calloc((size_t)b->stage->batch, sizeof *b->picks);
     b->rates = calloc(b->task->trained.count + 1, sizeof *b->rates);
     if (b->picks == NULL || b->rates == NULL) return tomo_fail_memory(err, "bench", 0);
-    for (int64_t i = 0; i < b->stage->batch; i++) {
-        b->picks[i].index = (size_t)i % b->task->samples[TOMO_SPLIT_TRAIN];
-    }
+    size_t samples = b->task->samples[TOMO_SPLIT_TRAIN];
+    tomo_order order;
+    status = tomo_order_create(samples, (size_t)b->stage->data.together, b->task->scan_of[TOMO_SPLIT_TRAIN],
+                               &order, err);
+    if (status != TOMO_OK) return status;
+    tomo_order_in_turn(&order, samples);
+    for (int64_t i = 0; i < b->stage->batch; i++) b->picks[i].index = order.at[(size_t)i % samples];
+    tomo_order_free(&order);
     return b->task->kind->reserve(b->task, err);
 }
 

@@ -169,7 +169,7 @@ static int by_scan(const void *a, const void *b, void *samples) {
 
 /* next[i]: the next sample with the same scan, or i itself; first[i]: whether i is the first one of its scan.
  */
-static tomo_status chain_scans(tomo_dataset *d, size_t *next, bool *first, tomo_error *err) {
+static tomo_status chain_scans(const tomo_dataset *d, size_t *next, bool *first, tomo_error *err) {
     size_t *order = calloc(d->count + 1, sizeof *order);
     if (order == NULL) return tomo_fail_memory(err, "scans", d->count * sizeof *order);
     for (size_t i = 0; i < d->count; i++) order[i] = i;
@@ -182,6 +182,26 @@ static tomo_status chain_scans(tomo_dataset *d, size_t *next, bool *first, tomo_
     }
     free(order);
     return TOMO_OK;
+}
+
+tomo_status tomo_dataset_number_scans(const tomo_dataset *dataset, size_t *numbers, size_t *scans,
+                                      tomo_error *err) {
+    size_t *next = calloc(dataset->count + 1, sizeof *next);
+    bool *first = calloc(dataset->count + 1, sizeof *first);
+    tomo_status status = next == NULL || first == NULL ? tomo_fail_memory(err, "scans", dataset->count)
+                                                       : chain_scans(dataset, next, first, err);
+    *scans = 0;
+    for (size_t i = 0; status == TOMO_OK && i < dataset->count; i++) {
+        if (!first[i]) continue;
+        for (size_t k = i;; k = next[k]) {
+            numbers[k] = *scans;
+            if (next[k] == k) break;
+        }
+        ++*scans;
+    }
+    free(next);
+    free(first);
+    return status;
 }
 
 typedef struct verifier {

@@ -91,6 +91,10 @@ tomo_status tomo_dataset_wrong_table(const tomo_dataset *dataset, char **text, t
 /* Leaves them out from now on. */
 void tomo_dataset_drop_wrong(tomo_dataset *dataset);
 
+/* numbers [count]: that of each sample's scan, from 0 in order of first use; *scans: how many there are. */
+tomo_status tomo_dataset_number_scans(const tomo_dataset *dataset, size_t *numbers, size_t *scans,
+                                      tomo_error *err);
+
 /* A permutation of 0 .. count - 1 that depends on seed and epoch alone. */
 void tomo_dataset_shuffle(uint64_t seed, uint64_t epoch, size_t count, size_t *order);
 

@@ -62,9 +62,9 @@ static tomo_status read_bits(const reader *r, const cJSON *object, const char *k
 /* ------------------------------------------------------------------------------- data */
 
 static tomo_status read_data(const reader *r, const cJSON *section, tomo_recipe_data *d) {
-    static const char *const known[] = {"path",        "train",       "validation", "kinds", "captions",
-                                        "questions",   "limit",       "max_length", "cache", "cache_gb",
-                                        "instruction", "m3d_prompts", "memory_gb",  NULL};
+    static const char *const known[] = {"path",        "train",       "validation", "kinds",    "captions",
+                                        "questions",   "limit",       "max_length", "cache",    "cache_gb",
+                                        "instruction", "m3d_prompts", "memory_gb",  "together", NULL};
     static const char *const kinds[] = {"report", "open", "closed"};
     tomo_status status = tomo_json_only(section, r->at, known, r->err);
     const struct {
@@ -85,6 +85,8 @@ static tomo_status read_data(const reader *r, const cJSON *section, tomo_recipe_
     if (status == TOMO_OK) {
         status = tomo_json_int(section, "max_length", r->at, false, 0, INT32_MAX, &d->max_length, r->err);
     }
+    if (status == TOMO_OK)
+        status = tomo_json_int(section, "together", r->at, false, 1, 65536, &d->together, r->err);
     if (status == TOMO_OK) {
         status = tomo_json_double(section, "cache_gb", r->at, false, 0, 1e9, &d->cache_gb, r->err);
     }
@@ -362,8 +364,11 @@ tomo_status tomo_recipe_take(const char *path, cJSON *root, tomo_recipe *recipe,
     *recipe = (tomo_recipe){.json = root};
     recipe->path = strdup(path);
     char *folder = strdup(path);
-    tomo_recipe_data data = {
-        .train = "train", .validation = "validation", .kinds = TOMO_SAMPLE_ALL, .memory_gb = 1};
+    tomo_recipe_data data = {.train = "train",
+                             .validation = "validation",
+                             .kinds = TOMO_SAMPLE_ALL,
+                             .together = 1,
+                             .memory_gb = 1};
     tomo_status status = folder == NULL || recipe->path == NULL ? tomo_fail_memory(err, path, 0) : TOMO_OK;
     if (status == TOMO_OK) {
         char *slash = strrchr(folder, '/');

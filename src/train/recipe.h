@@ -33,6 +33,7 @@ typedef struct tomo_recipe_data {
     unsigned kinds;                 /* tomo_sample_kind */
     const char *captions, *questions, *instruction;
     int64_t limit, max_length;
+    int64_t together;           /* samples of one scan that stand next to each other at most */
     char *cache;                /* NULL: the run's own */
     double cache_gb, memory_gb; /* features on disk (0: no limit), and in memory */
     bool m3d_prompts;           /* the instruction of each report is drawn from M3D's list */

@@ -42,6 +42,7 @@ void tomo_task_free(tomo_task *task) {
     tomo_tape_release(&task->tape);
     tomo_parameters_free(&task->trained);
     free(task->parts);
+    for (int s = 0; s < TOMO_SPLITS; s++) free(task->scan_of[s]);
     if (task->kind != NULL) {
         task->kind->free(task);
     } else {

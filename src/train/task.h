@@ -28,6 +28,7 @@ typedef struct tomo_pass {
 typedef struct tomo_passed {
     double sum;
     int64_t learned;
+    int64_t rows; /* report: tokens that went through the language model */
 } tomo_passed;
 
 typedef struct tomo_task tomo_task;
@@ -51,8 +52,9 @@ struct tomo_task {
     tomo_context *context;
     uint64_t seed;
     size_t samples[TOMO_SPLITS];
-    int64_t slots;  /* samples of one step in this process */
-    tomo_exec exec; /* of the passes */
+    size_t *scan_of[TOMO_SPLITS]; /* [samples]: number of each sample's scan; NULL: samples have none */
+    int64_t slots;                /* samples of one step in this process */
+    tomo_exec exec;               /* of the passes */
     tomo_tape tape;
     tomo_parameters trained;                    /* what the optimiser moves */
     int *parts;                                 /* [trained]: of the learning rates */

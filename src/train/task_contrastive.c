@@ -114,7 +114,7 @@ static tomo_status contrastive_pass(tomo_task *task, const tomo_pass *pass, tomo
         t->lasts[i] = t->starts[i + 1] - 1;
     }
     tomo_status status = run_networks(t, pass->count, pass->scale, &loss, err);
-    *passed = (tomo_passed){loss * (double)pass->count, pass->count};
+    *passed = (tomo_passed){.sum = loss * (double)pass->count, .learned = pass->count};
     return status;
 }
 

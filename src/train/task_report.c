@@ -5,6 +5,7 @@
 #include "model/context.h"
 #include "tensor/loss.h"
 #include "train/feature_cache.h"
+#include "train/order.h"
 #include "train/render.h"
 #include "train/task.h"
 
@@ -26,13 +27,25 @@ typedef struct report_task {
     tomo_feature_cache *cache;
     tomo_features *features;          /* [batch]: read for this pass */
     const tomo_features **used;       /* [batch]: of this pass, out of `features` or of `held` */
-    tomo_features *held[TOMO_SPLITS]; /* [samples]: kept in memory while there is room for more */
+    tomo_features *held[TOMO_SPLITS]; /* [scans]: kept in memory while there is room for more */
     double room;                      /* bytes left for them */
-    bool *missing[TOMO_SPLITS];       /* [samples]: scans that could not be read, told once */
+    bool *missing[TOMO_SPLITS];       /* [scans]: those that could not be read, told once */
+    size_t scans[TOMO_SPLITS];
+    int64_t most_tokens;
+    /* What all texts begin with, up to the last placeholder (prefix_count 0: they differ there), and into how
+     * many families a pass then falls at most. */
+    int32_t *prefix;
+    int64_t prefix_count, most_families;
+    bool differ;
     /* One pass, at its largest: */
-    int64_t most_tokens, *starts, *places;
+    const tomo_rendered **chosen;    /* [batch] */
+    bool *joins;                     /* [batch]: shares scan and prefix with the one before it */
+    int64_t sequences, families;     /* of this pass */
+    int64_t *starts, *prefixes;      /* [2 batch + 1]: as ops.h has them */
+    int64_t *heads, *scans_of_heads; /* [batch]: sequence of each family that holds the placeholders, and the
+                                        sample whose scan goes there */
+    int64_t *places;
     int32_t *ids, *labels;
-    const tomo_rendered **chosen; /* [batch] */
 } report_task;
 
 /* --------------------------------------------------------------------------- rendering */
@@ -60,6 +73,41 @@ static tomo_status report_weigh(tomo_task *task, tomo_split split, tomo_pick pic
     return TOMO_OK;
 }
 
+/* Tokens up to the last placeholder. */
+static int64_t prefix_length(const report_task *t, const tomo_rendered *r) {
+    int64_t length = (int64_t)r->count;
+    while (length > 0 && r->ids[length - 1] != t->model->image_id) length--;
+    return length;
+}
+
+/* Whether two texts begin with the same tokens up to the last placeholder, of which nothing is learned, and
+ * go on behind it. */
+static bool same_prefix(const report_task *t, const tomo_rendered *a, const tomo_rendered *b) {
+    int64_t length = prefix_length(t, a);
+    if (length == 0 || length != prefix_length(t, b)) return false;
+    if (length >= (int64_t)a->count || length >= (int64_t)b->count) return false;
+    for (int64_t i = 0; i <= length; i++) {
+        if (a->labels[i] != TOMO_LABEL_NONE || b->labels[i] != TOMO_LABEL_NONE) return false;
+    }
+    return memcmp(a->ids, b->ids, (size_t)length * sizeof *a->ids) == 0;
+}
+
+/* Keeps the prefix of the first text and compares the others with it. */
+static tomo_status note_prefix(report_task *t, const tomo_rendered *r, tomo_error *err) {
+    int64_t length = prefix_length(t, r);
+    if (t->prefix == NULL) {
+        t->prefix = calloc((size_t)length + 1, sizeof *t->prefix);
+        if (t->prefix == NULL) return tomo_fail_memory(err, "texts", (size_t)length * sizeof *t->prefix);
+        memcpy(t->prefix, r->ids, (size_t)length * sizeof *t->prefix);
+        t->prefix_count = length;
+    }
+    if (!same_prefix(t, r, r) || length != t->prefix_count ||
+        memcmp(r->ids, t->prefix, (size_t)length * sizeof *r->ids) != 0) {
+        t->differ = true;
+    }
+    return TOMO_OK;
+}
+
 /* Renders every text, to keep it or to know the longest. */
 static tomo_status render_all(report_task *t, tomo_split split, tomo_error *err) {
     size_t count = t->base.samples[split];
@@ -72,6 +120,7 @@ static tomo_status render_all(report_task *t, tomo_split split, tomo_error *err)
     for (size_t i = 0; i < count && status == TOMO_OK; i++) {
         tomo_rendered *out = keep ? &t->texts[split][i] : &one;
         status = render(t, split, (tomo_pick){0, i}, out, err);
+        if (status == TOMO_OK) status = note_prefix(t, out, err);
         if (status == TOMO_OK && (int64_t)out->count > t->most_tokens) t->most_tokens = (int64_t)out->count;
         if (status == TOMO_OK && i % 1000 == 0) {
             status = tomo_progress(&t->base.context->hooks, "reading texts", (int64_t)i, (int64_t)count, err);
@@ -100,24 +149,29 @@ static tomo_status read_features(report_task *t, const tomo_pass *pass, int64_t 
         if (err != NULL) *err = failure;
         return status;
     }
-    if (!t->missing[pass->split][pick->index]) {
-        tomo_log(&t->base.context->hooks, TOMO_LOG_WARNING, "left out: %s", failure.message);
-    }
-    t->missing[pass->split][pick->index] = true;
+    bool *missing = &t->missing[pass->split][t->base.scan_of[pass->split][pick->index]];
+    if (!*missing) tomo_log(&t->base.context->hooks, TOMO_LOG_WARNING, "left out: %s", failure.message);
+    *missing = true;
     return TOMO_OK;
 }
 
-/* used[i] = the features of pick i of the pass, or NULL. */
+static tomo_augmentation augmentation_of(const report_task *t, const tomo_pass *pass, int64_t i) {
+    if (!t->base.stage->augment || pass->split != TOMO_SPLIT_TRAIN) return (tomo_augmentation){0};
+    return tomo_augmentation_draw(t->base.seed, (uint64_t)pass->picks[i].epoch, pass->picks[i].index);
+}
+
+/* used[i] = the features of pick i of the pass, or NULL; those of the pick before where it has the same scan
+ * and neither is augmented. */
 static tomo_status find_features(report_task *t, const tomo_pass *pass, int64_t i, tomo_error *err) {
-    const tomo_pick *pick = &pass->picks[i];
-    tomo_augmentation augmentation = {0};
-    if (t->base.stage->augment && pass->split == TOMO_SPLIT_TRAIN) {
-        augmentation = tomo_augmentation_draw(t->base.seed, (uint64_t)pick->epoch, pick->index);
-    }
+    const size_t *scan_of = t->base.scan_of[pass->split];
+    size_t scan = scan_of[pass->picks[i].index];
+    tomo_augmentation augmentation = augmentation_of(t, pass, i), before = {0};
+    if (i > 0) before = augmentation_of(t, pass, i - 1);
     bool plain = tomo_augmentation_is_none(&augmentation), there;
-    tomo_features *held = &t->held[pass->split][pick->index];
-    t->used[i] = plain && held->values != NULL ? held : NULL;
-    if (t->used[i] != NULL) return TOMO_OK;
+    bool again = i > 0 && scan == scan_of[pass->picks[i - 1].index] && tomo_augmentation_is_none(&before);
+    tomo_features *held = &t->held[pass->split][scan];
+    t->used[i] = plain && held->values != NULL ? held : plain && again ? t->used[i - 1] : NULL;
+    if (t->used[i] != NULL || (plain && again)) return TOMO_OK;
     tomo_status status = read_features(t, pass, i, &augmentation, &there, err);
     if (status != TOMO_OK || !there) return status;
     tomo_features *f = &t->features[i];
@@ -134,21 +188,37 @@ static tomo_status find_features(report_task *t, const tomo_pass *pass, int64_t 
 
 /* -------------------------------------------------------------------------------- pass */
 
-/* Puts the texts one behind the other; labels become what the logits at a place predict. False: no label. */
+/* Adds tokens from .. to - 1 of a text as a sequence behind sequence `prefix` (-1: none); labels become what
+ * the logits at a place predict. */
+static void add_sequence(report_task *t, const tomo_rendered *r, int64_t from, int64_t to, int64_t prefix) {
+    int64_t start = t->starts[t->sequences] - from;
+    for (int64_t k = from; k < to; k++) {
+        t->ids[start + k] = r->ids[k];
+        t->labels[start + k] = k + 1 < (int64_t)r->count ? r->labels[k + 1] : TOMO_LABEL_NONE;
+    }
+    t->prefixes[t->sequences++] = prefix;
+    t->starts[t->sequences] = start + to;
+}
+
+/* Puts the texts one behind the other. Those that share scan and prefix are a family, which begins with the
+ * prefix as a sequence of its own; nothing is learned there (same_prefix). */
 static void pack(report_task *t, int64_t count) {
+    t->sequences = t->families = 0;
     t->starts[0] = 0;
-    for (int64_t i = 0; i < count; i++) {
-        const tomo_rendered *r = t->chosen[i];
-        int64_t start = t->starts[i], n = (int64_t)r->count;
-        memcpy(t->ids + start, r->ids, r->count * sizeof *t->ids);
-        for (int64_t k = 0; k + 1 < n; k++) t->labels[start + k] = r->labels[k + 1];
-        t->labels[start + n - 1] = TOMO_LABEL_NONE;
-        t->starts[i + 1] = start + n;
+    for (int64_t i = 0, end; i < count; i = end) {
+        for (end = i + 1; end < count && t->joins[end];) end++;
+        int64_t head = t->sequences, shared = end - i > 1 ? prefix_length(t, t->chosen[i]) : 0;
+        t->heads[t->families] = head;
+        t->scans_of_heads[t->families++] = i;
+        if (shared > 0) add_sequence(t, t->chosen[i], 0, shared, -1);
+        for (; i < end; i++) {
+            add_sequence(t, t->chosen[i], shared, (int64_t)t->chosen[i]->count, shared > 0 ? head : -1);
+        }
     }
 }
 
-/* Visual tokens of sample i in place of its placeholders. */
-static tomo_tensor *place_scan(report_task *t, tomo_tensor *x, int64_t i, const tomo_features *f,
+/* Visual tokens of a scan in place of the placeholders of sequence `head`. */
+static tomo_tensor *place_scan(report_task *t, tomo_tensor *x, int64_t head, const tomo_features *f,
                                tomo_error *err) {
     tomo_exec *exec = &t->base.exec;
     int64_t shape[] = {f->layers, f->kept_count, f->grid[0], f->grid[1], f->width}, count = 0;
@@ -157,7 +227,7 @@ static tomo_tensor *place_scan(report_task *t, tomo_tensor *x, int64_t i, const 
     if (!(t->base.stage->parts & TOMO_PART_CONNECTOR)) exec->tape = NULL;
     tomo_tensor *tokens = tomo_connector_forward(t->model->connector, exec, &features, f->kept, f->slices);
     exec->tape = tape;
-    for (int64_t k = t->starts[i]; k < t->starts[i + 1]; k++) {
+    for (int64_t k = t->starts[head]; k < t->starts[head + 1]; k++) {
         if (t->ids[k] == t->model->image_id) t->places[count++] = k;
     }
     if (tokens != NULL && count != tokens->shape[0]) {
@@ -169,7 +239,7 @@ static tomo_tensor *place_scan(report_task *t, tomo_tensor *x, int64_t i, const 
     return tomo_op_replace_rows(exec, x, tokens, t->places);
 }
 
-/* Samples 0 .. count - 1 of t->chosen with used[at[i]]. */
+/* Samples 0 .. count - 1 of t->chosen with used[at[i]]; t->joins says which of them go together. */
 static tomo_status run_networks(report_task *t, int64_t count, const int64_t *at, double scale, double *sum,
                                 tomo_error *err) {
     tomo_exec *exec = &t->base.exec;
@@ -177,11 +247,14 @@ static tomo_status run_networks(report_task *t, int64_t count, const int64_t *at
     tomo_arena_reset(exec->arena);
     pack(t, count);
     exec->tape = scale != 0 ? &t->base.tape : NULL;
-    tomo_tensor *x = tomo_decoder_embed(t->model->decoder, exec, t->ids, t->starts[count]);
+    tomo_tensor *x = tomo_decoder_embed(t->model->decoder, exec, t->ids, t->starts[t->sequences]);
     double begun = tomo_seconds();
-    for (int64_t i = 0; i < count && x != NULL; i++) x = place_scan(t, x, i, t->used[at[i]], &failure);
+    for (int64_t i = 0; i < t->families && x != NULL; i++)
+        x = place_scan(t, x, t->heads[i], t->used[at[t->scans_of_heads[i]]], &failure);
     double placed = tomo_seconds();
-    tomo_tensor *hidden = tomo_decoder_forward_packed(t->model->decoder, exec, x, t->starts, NULL, count);
+    bool shared = t->sequences > count;
+    tomo_tensor *hidden = tomo_decoder_forward_packed(t->model->decoder, exec, x, t->starts,
+                                                      shared ? t->prefixes : NULL, t->sequences);
     *sum =
         tomo_loss_cross_entropy(exec, hidden, tomo_decoder_head(t->model->decoder), t->labels, (float)scale);
     t->base.connector_seconds = placed - begun;
@@ -200,6 +273,7 @@ static tomo_status run_networks(report_task *t, int64_t count, const int64_t *at
 static tomo_status report_pass(tomo_task *task, const tomo_pass *pass, tomo_passed *passed, tomo_error *err) {
     report_task *t = (report_task *)task;
     int64_t count = 0, *at = t->places + t->most_tokens * t->base.stage->batch; /* behind the places */
+    bool together = t->base.stage->data.together > 1;
     *passed = (tomo_passed){0};
     for (int64_t i = 0; i < pass->count; i++) {
         const tomo_rendered *r = t->texts[pass->split] == NULL ? &t->slots[pass->slot + i]
@@ -208,14 +282,48 @@ static tomo_status report_pass(tomo_task *task, const tomo_pass *pass, tomo_pass
         if (status != TOMO_OK) return status;
         if (t->used[i] == NULL || r->labelled == 0) continue;
         at[count] = i;
+        t->joins[count] = together && count > 0 && t->used[i] == t->used[at[count - 1]] &&
+                          same_prefix(t, t->chosen[count - 1], r);
         t->chosen[count++] = r;
         passed->learned += (int64_t)r->labelled;
     }
     if (count == 0) return TOMO_OK;
-    return run_networks(t, count, at, pass->scale, &passed->sum, err);
+    tomo_status status = run_networks(t, count, at, pass->scale, &passed->sum, err);
+    passed->rows = t->starts[t->sequences];
+    return status;
 }
 
-/* The longest text and the most slices, for every sample of a pass. */
+/* The most families that a pass can have. */
+static tomo_status count_families(report_task *t, tomo_error *err) {
+    const tomo_stage *s = t->base.stage;
+    t->most_families = s->batch;
+    if (s->data.together == 1 || s->augment || t->differ) return TOMO_OK;
+    t->most_families = 1;
+    for (int split = 0; split < TOMO_SPLITS; split++) {
+        tomo_order order;
+        tomo_status status = tomo_order_create(t->base.samples[split], (size_t)s->data.together,
+                                               t->base.scan_of[split], &order, err);
+        if (status != TOMO_OK) return status;
+        int64_t most =
+            t->base.samples[split] == 0 ? 0 : (int64_t)tomo_order_most_groups(&order, (size_t)s->batch);
+        if (most > t->most_families) t->most_families = most;
+        tomo_order_free(&order);
+    }
+    return TOMO_OK;
+}
+
+/* The longest text with what all texts begin with, or with placeholders alone. */
+static void fill_longest(const report_task *t, tomo_rendered *r) {
+    int64_t T = tomo_connector_token_count(&t->model->config.connector);
+    bool known = !t->differ;
+    for (size_t k = 0; k < r->count; k++) {
+        bool head = (int64_t)k < (known ? t->prefix_count : T);
+        r->ids[k] = !head ? 0 : known ? t->prefix[k] : t->model->image_id;
+        r->labels[k] = head || (known && (int64_t)k == t->prefix_count) ? TOMO_LABEL_NONE : 0;
+    }
+}
+
+/* The longest text and the most slices, for every sample of a pass, in as many families as there can be. */
 static tomo_status report_reserve(tomo_task *task, tomo_error *err) {
     report_task *t = (report_task *)task;
     const tomo_connector_config *c = &t->model->config.connector;
@@ -237,12 +345,12 @@ static tomo_status report_reserve(tomo_task *task, tomo_error *err) {
     } else {
         double sum;
         for (int64_t k = 0; k < K; k++) f.kept[k] = k;
-        for (size_t k = 0; k < r.count; k++) {
-            r.ids[k] = (int64_t)k < T ? t->model->image_id : 0;
-            r.labels[k] = (int64_t)k < T ? TOMO_LABEL_NONE : 0;
-        }
+        fill_longest(t, &r);
         t->used[0] = &f;
-        for (int64_t i = 0; i < batch; i++) t->chosen[i] = &r;
+        for (int64_t i = 0; i < batch; i++) {
+            t->chosen[i] = &r;
+            t->joins[i] = i > 0 && i * t->most_families / batch == (i - 1) * t->most_families / batch;
+        }
         if ((int64_t)r.count >= T) status = run_networks(t, batch, at, 1, &sum, err);
     }
     tomo_features_free(&f);
@@ -260,8 +368,7 @@ static void report_free(tomo_task *task) {
         for (size_t i = 0; t->texts[s] != NULL && i < task->samples[s]; i++)
             tomo_rendered_free(&t->texts[s][i]);
         free(t->texts[s]);
-        for (size_t i = 0; t->held[s] != NULL && i < task->samples[s]; i++)
-            tomo_features_free(&t->held[s][i]);
+        for (size_t i = 0; t->held[s] != NULL && i < t->scans[s]; i++) tomo_features_free(&t->held[s][i]);
         free(t->held[s]);
         free(t->missing[s]);
         tomo_dataset_free(t->data[s]);
@@ -274,7 +381,12 @@ static void report_free(tomo_task *task) {
     free(t->used);
     tomo_feature_cache_free(t->cache);
     tomo_exec_release(&t->reader);
+    free(t->prefix);
+    free(t->joins);
     free(t->starts);
+    free(t->prefixes);
+    free(t->heads);
+    free(t->scans_of_heads);
     free(t->places);
     free(t->ids);
     free(t->labels);
@@ -346,8 +458,12 @@ static tomo_status open_split(report_task *t, const tomo_task_options *o, tomo_s
     if (t->base.samples[split] == 0 && split == TOMO_SPLIT_TRAIN) {
         return tomo_fail(err, TOMO_E_FORMAT, "%s: no sample of the split \"%s\"", d->path, name);
     }
-    t->missing[split] = calloc(t->base.samples[split] + 1, sizeof *t->missing[split]);
-    t->held[split] = calloc(t->base.samples[split] + 1, sizeof *t->held[split]);
+    size_t *scan_of = t->base.scan_of[split] = calloc(t->base.samples[split] + 1, sizeof *scan_of);
+    if (scan_of == NULL) return tomo_fail_memory(err, d->path, 0);
+    status = tomo_dataset_number_scans(t->data[split], scan_of, &t->scans[split], err);
+    if (status != TOMO_OK) return status;
+    t->missing[split] = calloc(t->scans[split] + 1, sizeof *t->missing[split]);
+    t->held[split] = calloc(t->scans[split] + 1, sizeof *t->held[split]);
     if (t->missing[split] == NULL || t->held[split] == NULL) return tomo_fail_memory(err, d->path, 0);
     return render_all(t, split, err);
 }
@@ -360,14 +476,19 @@ static tomo_status make_room(report_task *t, tomo_error *err) {
     t->features = calloc(batch, sizeof *t->features);
     t->used = calloc(batch, sizeof *t->used);
     t->room = t->base.stage->data.memory_gb * 1e9;
-    t->starts = calloc(batch + 1, sizeof *t->starts);
+    t->joins = calloc(batch, sizeof *t->joins);
+    t->starts = calloc(2 * batch + 1, sizeof *t->starts);
+    t->prefixes = calloc(2 * batch + 1, sizeof *t->prefixes);
+    t->heads = calloc(batch, sizeof *t->heads);
+    t->scans_of_heads = calloc(batch, sizeof *t->scans_of_heads);
     t->places = calloc(tokens + batch + 1, sizeof *t->places);
     t->ids = calloc(tokens + 1, sizeof *t->ids);
     t->labels = calloc(tokens + 1, sizeof *t->labels);
     t->chosen = calloc(batch, sizeof *t->chosen);
-    bool good = t->slots != NULL && t->features != NULL && t->used != NULL && t->starts != NULL &&
+    bool good = t->slots != NULL && t->features != NULL && t->used != NULL && t->joins != NULL &&
+                t->starts != NULL && t->prefixes != NULL && t->heads != NULL && t->scans_of_heads != NULL &&
                 t->places != NULL && t->ids != NULL && t->labels != NULL && t->chosen != NULL;
-    return good ? TOMO_OK : tomo_fail_memory(err, "training", tokens * 16);
+    return good ? count_families(t, err) : tomo_fail_memory(err, "training", tokens * 16);
 }
 
 static tomo_status open_cache(report_task *t, const tomo_task_options *o, tomo_error *err) {

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/folder.h"
 #include "model/context.h"
+#include "train/order.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -20,7 +21,8 @@ typedef struct loop {
     tomo_optimizer optimizer;
     tomo_schedule schedule;
     int64_t steps, per_step; /* samples of a step, in all processes */
-    size_t *order;           /* [samples]: of epoch `epoch` */
+    tomo_order order;        /* of epoch `epoch` */
+    tomo_order in_turn;      /* of the validation samples */
     int64_t epoch;
     tomo_pick *picks; /* [slots]: this process's share of the step */
     int64_t *weights; /* [slots] */
@@ -70,17 +72,31 @@ static tomo_pick pick_number(loop *l, int64_t number) {
     int64_t samples = (int64_t)l->task->samples[TOMO_SPLIT_TRAIN], epoch = number / samples;
     if (epoch != l->epoch) {
         uint64_t seed = l->t->recipe->seed + 1000003u * (uint64_t)l->at->stage;
-        tomo_dataset_shuffle(seed, (uint64_t)epoch, (size_t)samples, l->order);
+        tomo_order_draw(&l->order, seed, (uint64_t)epoch);
         l->epoch = epoch;
     }
-    return (tomo_pick){epoch, l->order[number % samples]};
+    return (tomo_pick){epoch, l->order.at[number % samples]};
 }
 
-/* This process's samples of the next step: every ranks-th one. */
+/* What of `count` samples is this process's: every ranks-th one, or a run of them where samples of one scan
+ * stand together. */
+typedef struct portion {
+    int64_t first, end, step;
+} portion;
+
+static portion portion_of(const loop *l, int64_t count) {
+    int64_t rank = l->t->parallel->rank, ranks = l->t->parallel->ranks;
+    if (l->stage->data.together == 1) return (portion){rank, count, ranks};
+    int64_t each = (count + ranks - 1) / ranks, first = rank * each < count ? rank * each : count;
+    return (portion){first, first + each < count ? first + each : count, 1};
+}
+
+/* This process's samples of the next step. */
 static tomo_status choose(loop *l, tomo_error *err) {
     int64_t first = l->at->step * l->per_step;
+    portion mine = portion_of(l, l->per_step);
     l->count = 0;
-    for (int64_t i = l->t->parallel->rank; i < l->per_step; i += l->t->parallel->ranks) {
+    for (int64_t i = mine.first; i < mine.end; i += mine.step) {
         int64_t slot = l->count++;
         l->picks[slot] = pick_number(l, first + i);
         tomo_status status =
@@ -178,13 +194,15 @@ static tomo_status evaluate_share(loop *l, double values[2], tomo_error *err) {
     int64_t all = (int64_t)l->task->samples[TOMO_SPLIT_VALIDATION], batch = l->stage->batch, count = 0;
     int64_t most =
         l->stage->evaluate_samples > 0 && l->stage->evaluate_samples < all ? l->stage->evaluate_samples : all;
-    for (int64_t i = l->t->parallel->rank; i < most; i += l->t->parallel->ranks) {
+    portion mine = portion_of(l, most);
+    tomo_order_in_turn(&l->in_turn, (size_t)most);
+    for (int64_t i = mine.first; i < mine.end; i += mine.step) {
         int64_t weight;
-        l->picks[count] = (tomo_pick){0, (size_t)i};
+        l->picks[count] = (tomo_pick){0, l->in_turn.at[i]};
         tomo_status status =
             l->task->kind->weigh(l->task, TOMO_SPLIT_VALIDATION, l->picks[count], count, &weight, err);
         count++;
-        if (status == TOMO_OK && (count == batch || i + l->t->parallel->ranks >= most)) {
+        if (status == TOMO_OK && (count == batch || i + mine.step >= mine.end)) {
             tomo_passed passed;
             tomo_pass pass = {TOMO_SPLIT_VALIDATION, l->picks, count, 0, 0};
             status = l->task->kind->pass(l->task, &pass, &passed, err);
@@ -296,6 +314,16 @@ static tomo_status take_best(loop *l, tomo_error *err) {
     return status;
 }
 
+static tomo_status make_orders(loop *l, tomo_error *err) {
+    const tomo_task *t = l->task;
+    size_t together = (size_t)l->stage->data.together;
+    tomo_status status = tomo_order_create(t->samples[TOMO_SPLIT_TRAIN], together,
+                                           t->scan_of[TOMO_SPLIT_TRAIN], &l->order, err);
+    if (status != TOMO_OK) return status;
+    return tomo_order_create(t->samples[TOMO_SPLIT_VALIDATION], together, t->scan_of[TOMO_SPLIT_VALIDATION],
+                             &l->in_turn, err);
+}
+
 static tomo_status prepare(loop *l, const char *state, tomo_error *err) {
     const tomo_stage *s = l->stage;
     size_t samples = l->task->samples[TOMO_SPLIT_TRAIN];
@@ -307,14 +335,14 @@ static tomo_status prepare(loop *l, const char *state, tomo_error *err) {
     l->schedule = s->schedule;
     l->schedule.steps = l->steps;
     if (l->schedule.warmup < 0) l->schedule.warmup = (int64_t)ceil(s->warmup_ratio * (double)l->steps);
-    l->order = calloc(samples + 1, sizeof *l->order);
     l->picks = calloc((size_t)slots, sizeof *l->picks);
     l->weights = calloc((size_t)slots, sizeof *l->weights);
     l->rates = calloc(l->task->trained.count + 1, sizeof *l->rates);
-    if (l->order == NULL || l->picks == NULL || l->weights == NULL || l->rates == NULL) {
-        return tomo_fail_memory(err, "training", samples * sizeof *l->order);
+    if (l->picks == NULL || l->weights == NULL || l->rates == NULL) {
+        return tomo_fail_memory(err, "training", (size_t)slots * sizeof *l->picks);
     }
-    tomo_status status = tomo_optimizer_create(&s->adam, &l->task->trained, &l->optimizer, err);
+    tomo_status status = make_orders(l, err);
+    if (status == TOMO_OK) status = tomo_optimizer_create(&s->adam, &l->task->trained, &l->optimizer, err);
     tomo_trained kept = l->task->kept;
     if (l->at->step > 0) kept.optimizer = &l->optimizer;
     /* The start of a later stage has weights of fewer parts than the stage itself. */
@@ -340,7 +368,8 @@ tomo_status tomo_trainer_run(const tomo_trainer *t, const char *state, tomo_erro
     }
     if (status == TOMO_OK) status = take_best(&l, err);
     tomo_optimizer_free(&l.optimizer);
-    free(l.order);
+    tomo_order_free(&l.order);
+    tomo_order_free(&l.in_turn);
     free(l.picks);
     free(l.weights);
     free(l.rates);

@@ -398,6 +398,38 @@ class Checks:
         code, said = self.train(self.folder / "dying.json", "--resume", "--quiet", "--threads", "1")
         self.expect("and leaves a state to go on from", code == 0, said)
 
+    def check_together(self):
+        """Several texts a scan, which share what the scan looks like: a run stops, goes on and is shared out as any other."""
+        rows = [("scan", "report", "question", "answer", "choices", "split")]
+        for i, text in enumerate(REPORTS):
+            split = "validation" if i > 5 else "train"
+            rows.append((f"scan{i}.npy", text, "", "", "", split))
+            for k in range(i % 4):
+                rows.append((f"scan{i}.npy", "", f"Question {k}?", "yes" if (i + k) % 2 else "no", "yes|no" if k else "", split))
+        with open(self.folder / "several.csv", "w", newline="") as f:
+            csv.writer(f).writerows(rows)
+        data = {"path": "several.csv", "cache": "features", "together": 3}
+        stage = {"steps": 24, "batch": 3, "evaluate_every": 8}
+        code, said = self.train(self.recipe("together", stage, data=data), "--quiet")
+        self.expect("together", code == 0, said)
+        self.stop_and_resume("together", stage, data=data)
+        code, said = self.train(self.recipe("together-threads", stage, data=data), "--quiet", "--threads", "3")
+        self.expect("together: threads give the same bits", self.product("together") == self.product("together-threads"), said)
+        code, said = self.train(self.recipe("apart", {"steps": 2}, data=dict(data, together=0)))
+        self.expect("together 0 is refused", code == 3 and "data.together" in said, said)
+        if shutil.which("mpirun") is None or "libmpi" not in subprocess.run(
+                ["ldd", self.tomo], capture_output=True, text=True).stdout:
+            print("train together: processes skipped: no mpirun, or a build without MPI")
+            return
+        recipe = self.recipe("together-ranks", stage, data=data)
+        p = subprocess.run(["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "2", self.tomo, "train", recipe,
+                            "--quiet", "--threads", "1"], capture_output=True, text=True, timeout=300)
+        self.expect("together: processes", p.returncode == 0, p.stderr[-400:])
+        losses = [[s["loss"] for s in self.steps(run)] for run in ("together", "together-ranks")]
+        off = max(abs(a - b) for a, b in zip(*losses))
+        # as for processes: sums in another order
+        self.expect("together: processes learn as one does", len(losses[0]) == len(losses[1]) and off < 2e-5, str(off))
+
     def check_interrupt(self):
         stage = {"steps": 40, "checkpoint_every": 1000}
         self.train(self.recipe("unstopped", stage), "--quiet")

@@ -16,6 +16,7 @@
 
 #define MODEL TOMO_TEST_DIR "/reference/pipeline/ct-windows/model"
 #define SCAN TOMO_TEST_DIR "/data/ts_ct/example_ct_sm.nii.gz"
+#define OTHER TOMO_TEST_DIR "/data/ts_ct/example_ct.nii.gz"
 
 /* Counts calls of malloc and its kin while `counting`. oneDNN packs its operands in memory of its own within
  * a product; what it asks for is not ours to plan. */
@@ -65,23 +66,23 @@ static void write_text(const char *folder, const char *name, const char *text) {
     assert_int_equal(tomo_folder_write(folder, name, text, NULL), TOMO_OK);
 }
 
-static void a_step_allocates_nothing(void **state) {
-    (void)state;
+static void check_steps(int batch, int together) {
     char folder[] = "/tmp/tomo-train-XXXXXX", csv[2048], recipe[4096], *path;
     tomo_context *context = NULL;
     tomo_error err = {0};
     tomo_train_options options = {.step = on_step};
     assert_non_null(mkdtemp(folder));
     (void)snprintf(csv, sizeof csv,
-                   "scan,report\n%s,A small mass.\n%s,\"Nothing of note, but the text is longer.\"\n", SCAN,
-                   SCAN);
+                   "scan,report\n%s,A small mass.\n%s,\"Nothing of note, but the text is longer.\"\n%s,Clear "
+                   "lungs.\n%s,Nothing.\n%s,A cyst of the left kidney.\n",
+                   SCAN, SCAN, SCAN, OTHER, SCAN);
     write_text(folder, "data.csv", csv);
-    (void)snprintf(
-        recipe, sizeof recipe,
-        "{\"run\": \"run\", \"model\": \"%s\", \"data\": {\"path\": \"data.csv\"}, \"stages\": [{\"name\": "
-        "\"all\", \"train\": [\"connector\", \"lora\"], \"learning_rate\": 1e-3, \"steps\": 12, "
-        "\"batch\": 1, \"accumulation\": 2, \"checkpoint_every\": 100}]}",
-        MODEL);
+    (void)snprintf(recipe, sizeof recipe,
+                   "{\"run\": \"run\", \"model\": \"%s\", \"data\": {\"path\": \"data.csv\", \"together\": "
+                   "%d}, \"stages\": [{\"name\": "
+                   "\"all\", \"train\": [\"connector\", \"lora\"], \"learning_rate\": 1e-3, \"steps\": 12, "
+                   "\"batch\": %d, \"accumulation\": 2, \"checkpoint_every\": 100}]}",
+                   MODEL, together, batch);
     write_text(folder, "recipe.json", recipe);
     path = tomo_path_join(folder, "recipe.json");
     assert_int_equal(tomo_context_create(&(tomo_context_options){.threads = 2}, &context, &err), TOMO_OK);
@@ -95,7 +96,19 @@ static void a_step_allocates_nothing(void **state) {
     tomo_folder_remove(folder);
 }
 
+static void a_step_allocates_nothing(void **state) {
+    (void)state;
+    check_steps(1, 1);
+}
+
+static void nor_does_one_of_texts_that_go_together(void **state) {
+    (void)state;
+    check_steps(2, 3);
+    check_steps(4, 3);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(a_step_allocates_nothing)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(a_step_allocates_nothing),
+                                       cmocka_unit_test(nor_does_one_of_texts_that_go_together)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
