@@ -4,7 +4,7 @@
     make_tokenizer.py TOMO_BINARY [OUT]
 
 Needs the package tokenizers (0.23 made the file that is committed). Words are those that `tomo phantom` writes about
-SCANS scans of a seed that no data set uses, and those of LINES, which slices and prompts hold. They stand in the
+SLICES slices and SCANS scans of a seed that no data set uses, and those of LINES, which prompts hold. They stand in the
 vocabulary as they are (ignore_merges); a few merges serve all other words. The product is the same each time.
 """
 import collections
@@ -18,7 +18,7 @@ import tempfile
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-SCANS, SEED, SIZE = 600, 990001, "16x48x48"
+SLICES, SCANS, SEED = 3000, 600, 990001
 MERGES = 64  # for words that are not in the list
 RARE = 3     # a word of the corpus that occurs less often gets no token of its own
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|image_pad|>"]
@@ -29,41 +29,41 @@ TEMPLATE = ("{% for message in messages %}{{'<|im_start|>' + message['role'] + '
 # Texts of slices, prompts and turns.
 LINES = """\
 You read CT scans. Describe the findings. Write a report about this scan. Answer the question. Choices: A. B. C. D. E. F.
-Yes. No. yes no Is there Are there What does the slice show? seen not visible shown cut partly whole outside inside
-T1. T2. L1. S1. axial coronal sagittal plane slice slices image scan CT at the level of levels
-neck shoulders upper chest mid chest lower chest thorax apex carina hilum heart diaphragm upper mid lower abdomen pelvis
-left right both side sides middle above below top bottom third pole poles lobe lobes centre
-lung lungs aorta trachea liver spleen kidney kidneys stomach bowel gallbladder pancreas bladder spine vertebra vertebral body
-ribs muscle fat bone skin air fluid vessels vein artery portal pulmonary pleural
-normal abnormal empty nodule nodules lesion lesions mass masses cyst cysts stone stones fracture aneurysm thrombus effusion
-ascites enlarged large small moderate mild severe wide high long round solid hypodense dark bright situs inversus mirrored
-measuring measures diameter width height length size mm cm HU none arterial venous delayed phase unenhanced enhanced
+Yes. No. yes no Is there Are there What does the slice show? seen not visible shown outside inside
+axial coronal sagittal plane slice slices image scan CT at the level of levels
+left right both side sides upper middle lower above below top bottom third pole poles lobe lobes chest abdomen thorax pelvis
+lung lungs heart aorta trachea liver spleen kidney kidneys stomach bowel gallbladder pancreas spine vertebra ribs bone skin
+normal abnormal nodule nodules lesion lesions mass cyst cysts stone stones fracture aneurysm effusion ascites enlarged large
+small moderate mild severe wide high long diameter width height length size mm cm HU
 one two three four five six zero several single more less than same
 the a an is are was it its this that these there which what where how has holds shows contains lies through in by with
 without and or from to over between on""".splitlines()
 TURNS = ["system", "user", "assistant"]
-# Words that may begin a text, where no space stands before them.
-FIRST = """axial slice image ct level at no normal upper mid lower left right both lung lungs heart aorta liver spleen kidney
-kidneys stomach spine bowel nodule pleural ascites fracture cyst the a there non arterial portal delayed contrast organs
-findings abdomen chest shoulders neck pelvis thorax yes""".split()
+
+
+def phantoms(tomo, contents, count, size):
+    """The rows of scans.csv."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = pathlib.Path(folder) / "out"
+        subprocess.run([tomo, "phantom", out, "--contents", contents, "--count", str(count), "--seed", str(SEED), "--size", size,
+                        "--split", "train", "--quiet"], check=True, stdout=subprocess.DEVNULL)
+        yield from csv.DictReader(open(out / "scans.csv", encoding="utf-8"))
 
 
 def corpus(tomo):
-    """Reports, questions with their choices, answers as they are learned, and LINES."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = pathlib.Path(folder) / "scans"
-        subprocess.run([tomo, "phantom", out, "--count", str(SCANS), "--seed", str(SEED), "--size", SIZE, "--split", "train",
-                        "--quiet"], check=True, stdout=subprocess.DEVNULL)
-        for row in csv.DictReader(open(out / "scans.csv", encoding="utf-8")):
-            if row["report"]:
-                yield row["report"]
-            elif row["choices"]:
-                choices = row["choices"].split("|")
-                letters = [f"{chr(65 + i)}. {choice}" for i, choice in enumerate(choices)]
-                yield f"{row['question']} Choices: {' '.join(letters)}"
-                yield letters[choices.index(row["answer"])]
-            else:
-                yield row["answer"]
+    """Captions, reports, questions with their choices, answers as they are learned, and LINES."""
+    for row in phantoms(tomo, "slices", SLICES, "64x64"):
+        yield row["report"]
+    for row in phantoms(tomo, "scans", SCANS, "16x48x48"):
+        if row["report"]:
+            yield row["report"]
+        elif row["choices"]:
+            choices = row["choices"].split("|")
+            letters = [f"{chr(65 + i)}. {choice}" for i, choice in enumerate(choices)]
+            yield f"{row['question']} Choices: {' '.join(letters)}"
+            yield letters[choices.index(row["answer"])]
+        else:
+            yield row["answer"]
     yield from LINES
 
 
@@ -72,8 +72,7 @@ def words(texts):
     split = pre_tokenizers.Split(tokenizers.Regex(PATTERN), "isolated")
     counts = collections.Counter(piece for text in texts for piece, _ in split.pre_tokenize_str(text))
     listed = set(piece for line in LINES for word in line.split() for piece, _ in split.pre_tokenize_str(" " + word))
-    listed |= {word.capitalize() for word in FIRST} | set(TURNS)
-    counts.update({word: RARE for word in listed})
+    counts.update({word: RARE for word in [*listed, *TURNS]})
     return sorted((word for word, n in counts.items() if n >= RARE), key=lambda word: (-counts[word], word))
 
 
@@ -117,6 +116,8 @@ def main():
     write_json(out / "tokenizer_config.json", {
         "tokenizer_class": "Qwen2Tokenizer", "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "add_bos_token": False,
         "model_max_length": 1024, "chat_template": TEMPLATE})
+    config = json.loads((default / "config.json").read_text())
+    write_json(out / "config.json", {**config, "vocab_size": tokenizer.get_vocab_size()})
     print(f"{out}: {tokenizer.get_vocab_size()} tokens")
 
 
