@@ -13,8 +13,8 @@ TOMO = build/release/cli/tomo
 C_FILES = $(shell find $(wildcard src cli include tests bench examples) -name '*.[ch]' -o -name '*.cc')
 configure_and_build = cmake --preset $(1) && cmake --build --preset $(1) -j $(JOBS)
 
-.PHONY: help demo test parity bench check check-long check-asan check-tsan check-fuzz build deps deps-test format \
-	format-check install clean
+.PHONY: help demo demo-model test parity bench check check-long check-asan check-tsan check-fuzz study study-quick build \
+	deps deps-test format format-check install clean
 
 help:
 	@echo 'make demo          install what is missing, build, and read a real CT with the demo model'
@@ -24,6 +24,8 @@ help:
 	@echo 'make check         sanitizers and fuzzing: address, undefined behaviour, threads, hostile input'
 	@echo 'make check-long    a training run killed twenty times'
 	@echo 'make bench         measure speed and memory at the sizes of real models'
+	@echo 'make study         the data-efficiency study, piece by piece, in about ten hours (study-quick: in minutes)'
+	@echo 'make demo-model    make models/demo from nothing, in about three hours'
 	@echo 'make format        lay out the sources with clang-format (format-check: only compare)'
 	@echo 'make install       install command, library, header and pkg-config file (PREFIX, DESTDIR)'
 	@echo 'make clean         remove the build folder'
@@ -72,6 +74,18 @@ check-tsan: deps-test
 check-fuzz: deps-test
 	$(call configure_and_build,fuzz)
 	scripts/fuzz.sh build/fuzz $(FUZZ_RUNS)
+
+# What stopped goes on; study/README.md tells how to do a part of it. STUDY="--limit-minutes 60 --commit"
+study: build
+	python3 study/study.py study/plan.json $(STUDY)
+	python3 study/report.py
+
+study-quick: build
+	python3 tests/outside/check_study.py $(TOMO)
+
+demo-model: build
+	python3 study/study.py study/demo.json $(STUDY)
+	python3 study/report.py
 
 format:
 	clang-format -i $(C_FILES)

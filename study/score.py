@@ -14,8 +14,12 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 TYPES = {1: "plane", 2: "phase", 3: "organ", 4: "abnormality", 5: "location"}
 
 
+def all_rows(data):
+    return list(csv.DictReader(open(data / "scans.csv", newline="", encoding="utf-8")))
+
+
 def closed_rows(data):
-    return [row for row in csv.DictReader(open(data / "scans.csv", newline="", encoding="utf-8")) if row["choices"]]
+    return [row for row in all_rows(data) if row["choices"]]
 
 
 def with_choices(question, choices):
@@ -54,9 +58,10 @@ def blind_answer(reader, question, choices):
 
 def test_facts(train, test):
     """Of each closed question: type, whether it needs several slices, whether the blind reader is right; and how many
-    questions each scan has, in order."""
+    questions each scan has, in order. Some scans have none."""
     rows, marks, reader = closed_rows(test), several_slices(test), blind_reader(train)
-    scans, types, several, blind, chance = collections.Counter(), "", "", "", 0.0
+    scans = dict.fromkeys((row["scan"] for row in all_rows(test)), 0)
+    types, several, blind, chance = "", "", "", 0.0
     for row in rows:
         choices = row["choices"].split("|")
         key = row["scan"], with_choices(row["question"], choices)

@@ -34,6 +34,7 @@ class Study:
         self.plan, self.options = plan, options
         self.binary = str(pathlib.Path(options.tomo).resolve())
         self.threads = options.threads or os.cpu_count()
+        self.interrupted = False
         self.deadline = time.monotonic() + 60 * options.limit_minutes if options.limit_minutes else None
 
     # ---------------------------------------------------------------- where things are
@@ -105,7 +106,7 @@ class Study:
         with open(log, "ab") as out:
             process = subprocess.Popen(list(map(str, arguments)), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                                        start_new_session=True)
-        why = None
+        why = None  # it is stopped
         while True:
             try:
                 process.wait(timeout=1)
@@ -115,7 +116,7 @@ class Study:
                     why = Stopped("out of time")
                     process.send_signal(signal.SIGINT)
             except KeyboardInterrupt as error:
-                why = error
+                why, self.interrupted = error, True
                 process.send_signal(signal.SIGINT)
         if process.returncode == 0:
             return
@@ -164,6 +165,8 @@ class Study:
             if lost is not None:
                 failed[piece] = f"needs {lost.name}"
                 continue
+            if self.interrupted:
+                raise KeyboardInterrupt
             if self.deadline is not None and time.monotonic() > self.deadline:
                 raise Stopped("out of time")
             print(f"[{i + 1}/{len(order)}] {piece.folder} {expected(self.estimate(piece))}", flush=True)
