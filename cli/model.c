@@ -9,7 +9,7 @@
 #include <string.h>
 
 typedef struct new_options {
-    const char *like, *encoder, *language;
+    const char *like, *encoder, *language, *config;
 } new_options;
 
 #define AT(member) offsetof(new_options, member)
@@ -21,10 +21,15 @@ static const option options[] = {
      AT(encoder), 0, 0},
     {"language", 0, OPTION_TEXT, "DIR", "a downloaded language model, copied into the model; with --encoder",
      AT(language), 0, 0},
+    {"config", 0, OPTION_TEXT, "FILE",
+     "JSON: its members replace those of the fresh config.json in encoder (layers), volume, prune, "
+     "connector, "
+     "prompt",
+     AT(config), 0, 0},
 };
 
 static int make(run *r, const char *folder, const new_options *o) {
-    tomo_model_new_options made = {o->like, o->encoder, o->language, r->options->seed};
+    tomo_model_new_options made = {o->like, o->encoder, o->language, r->options->seed, o->config};
     tomo_error error = {0};
     int code = run_open_context(r);
     if (code == EXIT_DONE) code = run_result(r, tomo_model_new(r->context, folder, &made, &error), &error);

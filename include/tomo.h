@@ -209,6 +209,8 @@ typedef struct tomo_model_new_options {
     const char *encoder;  /* a downloaded 2D encoder's folder, copied into the model */
     const char *language; /* a downloaded language model's folder, copied into the model */
     uint64_t seed;        /* of the random weights */
+    const char *config;   /* a JSON file whose members replace the fresh config.json's, section by section:
+                             encoder.layers, volume, prune, connector, prompt; or NULL */
 } tomo_model_new_options;
 
 /* Makes a model directory with a fresh connector. folder must not exist. */

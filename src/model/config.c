@@ -94,10 +94,9 @@ static tomo_status check(const tomo_model_config *c, const char *path, tomo_erro
     return TOMO_OK;
 }
 
-tomo_status tomo_model_config_read(const char *path, tomo_model_config *c, tomo_error *err) {
-    *c = (tomo_model_config){0};
-    tomo_status status = tomo_json_open(path, &c->json, err);
-    if (status == TOMO_OK) status = read_top(c->json, path, err);
+tomo_status tomo_model_config_take(const char *path, cJSON *root, tomo_model_config *c, tomo_error *err) {
+    *c = (tomo_model_config){.json = root};
+    tomo_status status = read_top(c->json, path, err);
     if (status == TOMO_OK) status = read_encoder(c->json, path, c, err);
     if (status == TOMO_OK) {
         status = tomo_slices_settings_parse(tomo_json_get(c->json, "volume"), (tomo_json_at){path, "volume."},
@@ -116,7 +115,52 @@ tomo_status tomo_model_config_read(const char *path, tomo_model_config *c, tomo_
     return status == TOMO_OK ? check(c, path, err) : status;
 }
 
+tomo_status tomo_model_config_read(const char *path, tomo_model_config *c, tomo_error *err) {
+    cJSON *root = NULL;
+    *c = (tomo_model_config){0};
+    tomo_status status = tomo_json_open(path, &root, err);
+    return status == TOMO_OK ? tomo_model_config_take(path, root, c, err) : status;
+}
+
 void tomo_model_config_free(tomo_model_config *config) {
     cJSON_Delete(config->json);
     *config = (tomo_model_config){0};
+}
+
+void tomo_model_config_override(cJSON *to, const cJSON *from) {
+    for (const cJSON *section = from->child; section != NULL; section = section->next) {
+        cJSON *old = cJSON_GetObjectItemCaseSensitive(to, section->string);
+        for (const cJSON *item = section->child; item != NULL && cJSON_IsObject(old); item = item->next) {
+            cJSON_DeleteItemFromObjectCaseSensitive(old, item->string);
+            cJSON_AddItemToObject(old, item->string, cJSON_Duplicate(item, true));
+        }
+    }
+}
+
+tomo_status tomo_model_config_check(const tomo_model_config *config, const char *path, const tomo_vit *vit,
+                                    int64_t hidden, tomo_error *err) {
+    const tomo_connector_config *c = &config->connector;
+    int64_t side = vit->image_size / vit->patch_size;
+    const struct {
+        const char *key;
+        int64_t found, wanted;
+    } sizes[] = {
+        {"connector.encoder_width", c->encoder_width, vit->width},
+        {"connector.grid[0]", c->grid[0], side},
+        {"connector.grid[1]", c->grid[1], side},
+        {"connector.language_width", c->language_width, hidden},
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        if (sizes[i].found != sizes[i].wanted) {
+            return tomo_fail(err, TOMO_E_HEADER, "%s: \"%s\" is %lld; encoder and language model have %lld",
+                             path, sizes[i].key, (long long)sizes[i].found, (long long)sizes[i].wanted);
+        }
+    }
+    for (int i = 0; i < config->layer_count; i++) {
+        if (config->layers[i] > vit->depth) {
+            return tomo_fail(err, TOMO_E_HEADER, "%s: \"encoder.layers\" names %lld; the encoder has %lld",
+                             path, (long long)config->layers[i], (long long)vit->depth);
+        }
+    }
+    return TOMO_OK;
 }

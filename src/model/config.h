@@ -4,6 +4,7 @@
 
 #include "fusion/connector.h"
 #include "fusion/prune.h"
+#include "vision/vit.h"
 #include "volume/slices.h"
 
 typedef enum tomo_prompt_format {
@@ -28,6 +29,16 @@ typedef struct tomo_model_config {
 /* Unknown keys are refused by name (TOMO_E_HEADER). *config is freed by tomo_model_config_free, also after a
  * failure. */
 tomo_status tomo_model_config_read(const char *path, tomo_model_config *config, tomo_error *err);
+/* The same of a document, which it takes over; `path` is for messages. */
+tomo_status tomo_model_config_take(const char *path, cJSON *root, tomo_model_config *config, tomo_error *err);
 void tomo_model_config_free(tomo_model_config *config);
+
+/* Members of `from` replace those of `to`, section by section; sections that `to` does not have are left out.
+ */
+void tomo_model_config_override(cJSON *to, const cJSON *from);
+
+/* Whether encoder, connector and language model (its hidden size) speak of the same sizes. */
+tomo_status tomo_model_config_check(const tomo_model_config *config, const char *path, const tomo_vit *vit,
+                                    int64_t hidden, tomo_error *err);
 
 #endif

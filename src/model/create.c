@@ -8,6 +8,7 @@
 #include "base/random.h"
 #include "base/size.h"
 #include "base/text.h"
+#include "model/fresh_config.h"
 #include "model/model.h"
 #include "model/shapes.h"
 #include "model/words.h"
@@ -21,10 +22,6 @@
 #include <unistd.h>
 
 #define MOST_TENSORS 4096
-
-/* A connector for volumes of M3D's kind: 256 tokens, three layers read. */
-#define CONNECTOR_WIDTH 512
-#define CONNECTOR_HEADS 8
 
 typedef struct maker {
     tomo_context *context;
@@ -208,125 +205,20 @@ static tomo_status make_language(maker *m, const tomo_language_shape *shape, con
 
 /* ---------------------------------------------------------------------------- connector */
 
-/* A shallow, a middle and the last hidden state. */
-static void add_layers(cJSON *section, int64_t depth) {
-    cJSON *list = cJSON_AddArrayToObject(section, "layers");
-    const int64_t layers[] = {depth / 3, 2 * depth / 3, depth};
-    for (int i = 0; i < 3; i++) cJSON_AddItemToArray(list, cJSON_CreateNumber((double)layers[i]));
-}
-
-static cJSON *whole_numbers(const int64_t *values, int count) {
-    cJSON *list = cJSON_CreateArray();
-    for (int i = 0; i < count; i++) cJSON_AddItemToArray(list, cJSON_CreateNumber((double)values[i]));
-    return list;
-}
-
-static void add_volume(cJSON *root) {
-    static const double windows[3][2] = {{40, 400}, {-600, 1500}, {400, 1800}}; /* abdomen, lung, bone */
-    cJSON *volume = cJSON_AddObjectToObject(root, "volume"),
-          *list = cJSON_AddArrayToObject(volume, "windows");
-    for (int i = 0; i < 3; i++) {
-        cJSON *w = cJSON_CreateObject();
-        cJSON_AddNumberToObject(w, "level", windows[i][0]);
-        cJSON_AddNumberToObject(w, "width", windows[i][1]);
-        cJSON_AddItemToArray(list, w);
-    }
-    cJSON_AddNumberToObject(volume, "max_slices", 256);
-    cJSON *prune = cJSON_AddObjectToObject(root, "prune"), *guard = cJSON_AddObjectToObject(prune, "guard");
-    cJSON_AddNumberToObject(prune, "threshold", 0.98);
-    cJSON_AddNumberToObject(prune, "min_slices", 8);
-    cJSON_AddNumberToObject(prune, "max_slices", 32);
-    cJSON_AddNumberToObject(guard, "threshold", 0.9);
-    cJSON_AddNumberToObject(guard, "patches", 2);
-}
-
-static void add_connector(cJSON *root, const tomo_vit *vit, const tomo_decoder_config *language) {
-    cJSON *c = cJSON_AddObjectToObject(root, "connector");
-    int64_t side = vit->image_size / vit->patch_size;
-    const struct {
-        const char *key;
-        int64_t value;
-    } numbers[] = {
-        {"width", CONNECTOR_WIDTH},
-        {"filter_bins", 17},
-        {"fusion_blocks", 2},
-        {"injection_layers", 2},
-        {"heads", CONNECTOR_HEADS},
-        {"mlp_ratio", 4},
-        {"layers", 3},
-        {"encoder_width", vit->width},
-        {"language_width", language->hidden},
-    };
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        cJSON_AddNumberToObject(c, numbers[i].key, (double)numbers[i].value);
-    }
-    cJSON_AddItemToObject(c, "grid", whole_numbers((int64_t[]){side, side}, 2));
-    cJSON_AddItemToObject(c, "tokens", whole_numbers((int64_t[]){4, 8, 8}, 3));
-}
-
-static void add_prompt(cJSON *root, const char *image_token) {
-    cJSON *prompt = cJSON_AddObjectToObject(root, "prompt");
-    cJSON_AddStringToObject(prompt, "image_token", image_token);
-    cJSON_AddStringToObject(prompt, "system", "You are a radiologist's assistant. You read CT and MR scans.");
-    cJSON_AddStringToObject(prompt, "report", "Write a radiology report of this scan.");
-    cJSON_AddStringToObject(prompt, "format", "chat");
-}
-
-/* Placeholders that public tokenizers have and that no text uses. */
-static const char *find_image_token(const tomo_tokenizer *tokenizer) {
-    static const char *const known[] = {"<|image_pad|>", "<image>", "<|reserved_special_token_0|>",
-                                        "<|vision_pad|>"};
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-        if (tomo_tokenizer_id(tokenizer, known[i]) >= 0) return known[i];
-    }
-    return NULL;
-}
-
 /* config.json and connector.safetensors for the parts that lie in the folder already. */
 static tomo_status make_connector(maker *m, const char *folder, const char *encoder_path,
                                   const char *language_path, tomo_error *err) {
-    tomo_encoder *encoder = NULL;
-    tomo_tokenizer *tokenizer = NULL;
-    tomo_decoder_config language;
-    tomo_connector_config config;
-    cJSON *root = cJSON_CreateObject();
-    const char *image_token = NULL;
-    tomo_status status = tomo_encoder_open(encoder_path, &encoder, err);
-    if (status == TOMO_OK) status = tomo_decoder_config_read(language_path, &language, err);
-    if (status == TOMO_OK) status = tomo_tokenizer_open(language_path, &tokenizer, err);
-    if (status == TOMO_OK && (image_token = find_image_token(tokenizer)) == NULL) {
-        status = tomo_fail(err, TOMO_E_UNSUPPORTED,
-                           "%s: the tokenizer has no placeholder for images, such as "
-                           "<|image_pad|>",
-                           language_path);
-    }
-    if (status == TOMO_OK) {
-        const tomo_vit *vit = tomo_encoder_vit(encoder);
-        cJSON_AddStringToObject(root, "model_type", "tomoscribe");
-        cJSON *section = cJSON_AddObjectToObject(root, "encoder");
-        cJSON_AddStringToObject(section, "path", "encoder");
-        add_layers(section, vit->depth);
-        add_volume(root);
-        add_connector(root, vit, &language);
-        cJSON_AddStringToObject(cJSON_AddObjectToObject(root, "language"), "path", "language");
-        add_prompt(root, image_token);
-        status = tomo_connector_parse(tomo_json_get(root, "connector"),
-                                      (tomo_json_at){"config.json", "connector."}, &config, err);
-    }
+    tomo_model_config config = {0};
+    tomo_status status = tomo_fresh_config(encoder_path, language_path, m->options->config, &config, err);
     if (status == TOMO_OK) {
         m->dtype = TOMO_F32;
         m->is_connector = true;
         m->prefix = "";
-        status = tomo_connector_parameters(&config, add_tensor, m, err);
+        status = tomo_connector_parameters(&config.connector, add_tensor, m, err);
         if (status == TOMO_OK) status = write_tensors(m, folder, "connector.safetensors", err);
     }
-    if (status == TOMO_OK) {
-        status = write_json(folder, "config.json", root, err);
-        root = NULL;
-    }
-    cJSON_Delete(root);
-    tomo_tokenizer_free(tokenizer);
-    tomo_encoder_free(encoder);
+    if (status == TOMO_OK) status = tomo_json_write(config.json, folder, "config.json", err);
+    tomo_model_config_free(&config);
     return status;
 }
 

@@ -10,35 +10,6 @@
 
 /* --------------------------------------------------------------------------- opening */
 
-/* Encoder, connector and language model must speak of the same sizes. */
-static tomo_status check_sizes(const tomo_model *m, const char *path, tomo_error *err) {
-    const tomo_vit *vit = tomo_encoder_vit(m->encoder);
-    const tomo_connector_config *c = &m->config.connector;
-    int64_t side = vit->image_size / vit->patch_size, hidden = tomo_decoder_get_config(m->decoder)->hidden;
-    const struct {
-        const char *key;
-        int64_t found, wanted;
-    } sizes[] = {
-        {"connector.encoder_width", c->encoder_width, vit->width},
-        {"connector.grid[0]", c->grid[0], side},
-        {"connector.grid[1]", c->grid[1], side},
-        {"connector.language_width", c->language_width, hidden},
-    };
-    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        if (sizes[i].found != sizes[i].wanted) {
-            return tomo_fail(err, TOMO_E_HEADER, "%s: \"%s\" is %lld; encoder and language model have %lld",
-                             path, sizes[i].key, (long long)sizes[i].found, (long long)sizes[i].wanted);
-        }
-    }
-    for (int i = 0; i < m->config.layer_count; i++) {
-        if (m->config.layers[i] > vit->depth) {
-            return tomo_fail(err, TOMO_E_HEADER, "%s: \"encoder.layers\" names %lld; the encoder has %lld",
-                             path, (long long)m->config.layers[i], (long long)vit->depth);
-        }
-    }
-    return TOMO_OK;
-}
-
 /* Tokenizer and chat format from the metadata of a GGUF file. */
 static tomo_status open_gguf_text(tomo_model *m, const char *file, tomo_chat_format **format,
                                   tomo_error *err) {
@@ -115,7 +86,10 @@ static tomo_status open_parts(tomo_model *m, const char *config_path, const tomo
                               : open_language(m, language, adapter, options, err);
     free(adapter);
     free(language);
-    if (status == TOMO_OK) status = check_sizes(m, config_path, err);
+    if (status == TOMO_OK) {
+        status = tomo_model_config_check(&m->config, config_path, tomo_encoder_vit(m->encoder),
+                                         tomo_decoder_get_config(m->decoder)->hidden, err);
+    }
     if (status != TOMO_OK) return status;
     m->image_id = tomo_tokenizer_id(m->tokenizer, m->config.image_token);
     if (m->image_id < 0) {

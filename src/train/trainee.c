@@ -42,17 +42,6 @@ static tomo_status read_adapter(tomo_trainee *t, tomo_error *err) {
     return status;
 }
 
-/* Members of `from` replace those of `to`, section by section. */
-static void override(cJSON *to, const cJSON *from) {
-    for (const cJSON *section = from->child; section != NULL; section = section->next) {
-        cJSON *old = cJSON_GetObjectItemCaseSensitive(to, section->string);
-        for (const cJSON *item = section->child; item != NULL && cJSON_IsObject(old); item = item->next) {
-            cJSON_DeleteItemFromObjectCaseSensitive(old, item->string);
-            cJSON_AddItemToObject(old, item->string, cJSON_Duplicate(item, true));
-        }
-    }
-}
-
 /* The path of a section made absolute: it is read from another folder. */
 static tomo_status fix_path(cJSON *root, const char *folder, const char *section, const char *key,
                             const char *standard, tomo_error *err) {
@@ -80,7 +69,7 @@ static tomo_status make_start(const char *folder, const cJSON *config, const cha
     if (status == TOMO_OK) status = fix_path(root, folder, "language", "path", "language", err);
     if (status == TOMO_OK) status = fix_path(root, folder, "language", "adapter", NULL, err);
     if (status == TOMO_OK) {
-        override(root, config);
+        tomo_model_config_override(root, config);
         tomo_folder_remove(start);
         status = tomo_folder_link(folder, start, true, err);
     }

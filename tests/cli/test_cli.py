@@ -548,6 +548,29 @@ class Outputs(CommandTest):
         for name in names:
             self.assertIn(f"\n{name} ", table)
 
+    def test_settings_of_a_new_model_from_a_file(self):
+        made, other, settings = self.folder / "made", self.folder / "other", self.folder / "settings.json"
+
+        def new(given, *arguments):
+            settings.write_text(json.dumps(given))
+            return ("model", "new", *arguments, "--like", "vit-tiny,qwen2-tiny", "--config", settings, "--quiet")
+        given = {"encoder": {"layers": [1, 2]}, "volume": {"windows": "minmax"}, "prune": {"guard": None},
+                 "connector": {"width": 24, "heads": 3, "frequency": False, "injection_layers": 1},
+                 "prompt": {"report": "Read it."}}
+        self.run_well(*new(given, made))
+        config = json.loads((made / "config.json").read_text())
+        for section, members in given.items():
+            for key, value in members.items():
+                self.assertEqual(config[section][key], value)
+        self.assertEqual(config["connector"]["layers"], 2)
+        self.run_well("report", self.scan, "--model", made, "--max-tokens", 2, "--quiet")
+        for wrong, word in (({"connector": {"widht": 3}}, "connector.widht"), ({"conector": {}}, "conector"),
+                            ({"encoder": {"path": "x"}}, "encoder.path"), ({"encoder": {"layers": [999]}}, "encoder.layers"),
+                            ({"connector": {"encoder_width": 3}}, "connector.encoder_width"),
+                            ({"connector": {"width": 25}}, "connector.width")):
+            self.refused(3, [word, "settings.json"], *new(wrong, other))
+        self.assertEqual(sorted(os.listdir(self.folder)), ["made", "settings.json"])
+
     def test_a_model_made_for_measuring_is_removed(self):
         few = ("--slices", 2, "--prompt-tokens", 40, "--decode-tokens", 2, "--repeats", 1)
         with unittest.mock.patch.dict(os.environ, TMPDIR=str(self.folder)):
