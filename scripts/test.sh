@@ -52,6 +52,7 @@ check_binary() {
     local tomo=$root/build/$1/cli/tomo status=0
     python3 tests/outside/check_trace.py "$tomo" "$reference" "$data" || status=1
     python3 tests/outside/check_eval.py "$tomo" "$reference" || status=1
+    python3 tests/outside/check_variants.py "$tomo" "$reference" || status=1
     bash tests/outside/check_cli.sh "$tomo" "$reference" "$data" || status=1
     return "$status"
 }

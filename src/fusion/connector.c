@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define NORM_EPS 1e-6
 
@@ -71,11 +72,23 @@ static tomo_status check_config(const tomo_connector_config *c, tomo_json_at at,
     return TOMO_OK;
 }
 
+static tomo_status parse_position(const cJSON *section, tomo_json_at at, tomo_slice_position *position,
+                                  tomo_error *err) {
+    const char *name = "relative";
+    tomo_status status = tomo_json_text(section, "position", at, false, &name, err);
+    if (status != TOMO_OK) return status;
+    *position = strcmp(name, "mm") == 0 ? TOMO_POSITION_MM : TOMO_POSITION_RELATIVE;
+    if (*position == TOMO_POSITION_MM || strcmp(name, "relative") == 0) return TOMO_OK;
+    return tomo_fail(err, TOMO_E_HEADER, "%s: \"%sposition\" is \"%.40s\"; relative or mm is wanted", at.file,
+                     at.section, name);
+}
+
 tomo_status tomo_connector_parse(const cJSON *section, tomo_json_at at, tomo_connector_config *c,
                                  tomo_error *err) {
     static const char *const known[] = {
-        "width",  "filter_bins",   "fusion_blocks", "injection_layers", "heads",   "mlp_ratio", "tokens",
-        "layers", "encoder_width", "grid",          "language_width",   "spatial", "frequency", NULL};
+        "width",          "filter_bins", "fusion_blocks", "injection_layers", "heads",
+        "mlp_ratio",      "tokens",      "layers",        "encoder_width",    "grid",
+        "language_width", "spatial",     "frequency",     "position",         NULL};
     *c = (tomo_connector_config){.spatial = true, .frequency = true};
     const struct {
         const char *key;
@@ -100,6 +113,7 @@ tomo_status tomo_connector_parse(const cJSON *section, tomo_json_at at, tomo_con
     if (status == TOMO_OK) status = parse_list(section, "tokens", at, 3, c->tokens, err);
     if (status == TOMO_OK) status = tomo_json_bool(section, "spatial", at, false, &c->spatial, err);
     if (status == TOMO_OK) status = tomo_json_bool(section, "frequency", at, false, &c->frequency, err);
+    if (status == TOMO_OK) status = parse_position(section, at, &c->position, err);
     return status == TOMO_OK ? check_config(c, at, err) : status;
 }
 
@@ -246,14 +260,21 @@ static tomo_tensor *feed_forward(tomo_exec *exec, const tomo_tensor *x, const no
     return tomo_op_linear(exec, hidden, fc2, TOMO_ACT_NONE, x);
 }
 
-/* Sinusoidal features of the relative slice positions: [K, d]; 2i is sin, 2i + 1 cos of
+/* From the first slice to position 1, in slices. */
+static double position_span(const tomo_connector_config *c, int64_t slices, double slice_mm) {
+    if (c->position == TOMO_POSITION_RELATIVE) return (double)(slices > 1 ? slices - 1 : 1);
+    assert(slice_mm > 0);
+    return TOMO_POSITION_SCALE_MM / slice_mm;
+}
+
+/* Sinusoidal features of the slice positions: [K, d]; 2i is sin, 2i + 1 cos of
  * position * 100 / 10000^(2i/d). Angles in double. */
-static tomo_tensor *slice_positions(tomo_exec *exec, const int64_t *kept, int64_t count, int64_t slices,
+static tomo_tensor *slice_positions(tomo_exec *exec, const int64_t *kept, int64_t count, double span,
                                     int64_t d) {
     tomo_tensor *out = tomo_exec_tensor(exec, 2, (int64_t[]){count, d});
     if (out == NULL) return NULL;
     for (int64_t k = 0; k < count; k++) {
-        double position = (double)kept[k] / (double)(slices > 1 ? slices - 1 : 1);
+        double position = (double)kept[k] / span;
         for (int64_t i = 0; i < d / 2; i++) {
             double angle = position * 100.0 / pow(10000.0, 2.0 * (double)i / (double)d);
             tomo_tensor_f32(out)[k * d + 2 * i] = (float)sin(angle);
@@ -265,11 +286,11 @@ static tomo_tensor *slice_positions(tomo_exec *exec, const int64_t *kept, int64_
 
 /* deep [K, h, w, C] -> [K, h, w, d], with each slice's position added to all of its cells. */
 static tomo_tensor *embed(const tomo_connector *n, tomo_exec *exec, const tomo_tensor *deep,
-                          const int64_t *kept, int64_t slices) {
+                          const int64_t *kept, double span) {
     int64_t d = n->config.width, K = deep->shape[0];
     tomo_tensor *x =
         tomo_op_linear(exec, apply_norm(exec, deep, &n->norm_in), &n->proj_in, TOMO_ACT_NONE, NULL);
-    tomo_tensor *place = slice_positions(exec, kept, K, slices, d);
+    tomo_tensor *place = slice_positions(exec, kept, K, span, d);
     place = tomo_op_linear(exec, place, &n->position, TOMO_ACT_NONE, NULL);
     return tomo_op_add_spread(exec, x, place);
 }
@@ -336,7 +357,7 @@ static tomo_tensor *inject(const tomo_connector *c, int index, tomo_exec *exec, 
 }
 
 tomo_tensor *tomo_connector_forward(const tomo_connector *n, tomo_exec *exec, const tomo_tensor *features,
-                                    const int64_t *kept, int64_t slices) {
+                                    const int64_t *kept, int64_t slices, double slice_mm) {
     const tomo_connector_config *c = &n->config;
     if (features == NULL || exec->error.status != TOMO_OK) return NULL;
     int64_t L = features->shape[0], K = features->shape[1];
@@ -346,7 +367,7 @@ tomo_tensor *tomo_connector_forward(const tomo_connector *n, tomo_exec *exec, co
     tomo_run_lengths(kept, K, slices, runs);
     tomo_tensor deep = tomo_tensor_narrow(features, 0, L - 1, 1);
     deep = tomo_tensor_reshape(&deep, 4, features->shape + 1);
-    tomo_tensor *x = embed(n, exec, &deep, kept, slices);
+    tomo_tensor *x = embed(n, exec, &deep, kept, position_span(c, slices, slice_mm));
     tomo_exec_show(exec, x, "embedded");
     tomo_tape_begin_layers(exec);
     for (int i = 0; i < c->fusion_blocks; i++) {

@@ -15,12 +15,22 @@
 /* Most encoder layers that are read. */
 #define TOMO_CONNECTOR_LAYERS 16
 
+/* What a slice's position features are made of. */
+typedef enum tomo_slice_position {
+    TOMO_POSITION_RELATIVE, /* its index, 0 at the first slice and 1 at the last: the reference */
+    TOMO_POSITION_MM        /* its distance from the first slice, 1 at TOMO_POSITION_SCALE_MM */
+} tomo_slice_position;
+/* Half a metre, the length of a chest and abdomen: positions in millimetres then span what relative ones do.
+ */
+#define TOMO_POSITION_SCALE_MM 500.0
+
 typedef struct tomo_connector_config {
     int64_t layers, encoder_width, width, language_width;
     int64_t grid[2];
     int64_t filter_bins, fusion_blocks, injection_layers, heads, mlp_ratio;
     int64_t tokens[3];
     bool spatial, frequency; /* ablation switches: the branches of a fusion block */
+    tomo_slice_position position;
 } tomo_connector_config;
 
 /* The "connector" section of config.json; unknown keys and impossible sizes are refused by name. */
@@ -47,10 +57,12 @@ tomo_status tomo_connector_parameters(const tomo_connector_config *config, tomo_
 /* Bytes of the weights as stored, and their number. */
 void tomo_connector_weight_size(const tomo_connector *connector, int64_t *bytes, int64_t *parameters);
 
-/* features [L, K, h, w, C] of the kept slices, kept [K] their indices among the scan's `slices` -> visual
- * tokens [T, D] in the exec's arena; NULL after a failure (exec.h). Shows (trace) embedded, fusion.i,
- * compressed, injection.i, injection.i.attention. */
+/* features [L, K, h, w, C] of the kept slices, kept [K] their indices among the scan's `slices`, which lie
+ * slice_mm apart (above 0 for positions in mm, where it alone matters) -> visual tokens [T, D] in the exec's
+ * arena; NULL after a failure (exec.h). Shows (trace) embedded, fusion.i, compressed, injection.i,
+ * injection.i.attention. */
 tomo_tensor *tomo_connector_forward(const tomo_connector *connector, tomo_exec *exec,
-                                    const tomo_tensor *features, const int64_t *kept, int64_t slices);
+                                    const tomo_tensor *features, const int64_t *kept, int64_t slices,
+                                    double slice_mm);
 
 #endif

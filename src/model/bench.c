@@ -196,7 +196,7 @@ static tomo_status bench_connector(bench *b, tomo_error *err) {
     for (int i = 0; i <= b->options.repeats && status == TOMO_OK; i++) {
         tomo_arena_reset(exec->arena);
         double start = tomo_seconds();
-        (void)tomo_connector_forward(m->connector, exec, &features, kept, 2 * K);
+        (void)tomo_connector_forward(m->connector, exec, &features, kept, 2 * K, 1);
         if (i > 0) times[i - 1] = (tomo_seconds() - start) * 1e3;
         status = tomo_exec_status(exec, err);
         if (status == TOMO_OK)

@@ -211,7 +211,8 @@ static tomo_status connect(reader *r, tomo_error *err) {
     tomo_trace trace = {record_shown, &target};
     tomo_arena_reset(r->exec->arena);
     if (r->recorder != NULL) r->exec->trace = &trace;
-    tomo_tensor *tokens = tomo_connector_forward(r->model->connector, r->exec, &features, p->kept, p->slices);
+    tomo_tensor *tokens =
+        tomo_connector_forward(r->model->connector, r->exec, &features, p->kept, p->slices, r->out->slice_mm);
     tomo_exec_show(r->exec, tokens, "tokens");
     r->exec->trace = NULL;
     tomo_status status = tomo_exec_status(r->exec, err);
@@ -308,6 +309,14 @@ static tomo_status record_end(reader *r, tomo_error *err) {
 
 /* --------------------------------------------------------------------------- together */
 
+tomo_status tomo_reading_check_distance(const tomo_model *model, double slice_mm, tomo_error *err) {
+    if (model->config.connector.position != TOMO_POSITION_MM || slice_mm > 0) return TOMO_OK;
+    return tomo_fail(
+        err, TOMO_E_UNSUPPORTED,
+        "the model places slices in millimetres (connector.position), but the scan does not tell "
+        "how far its slices are apart; a file that does, NIfTI or DICOM, is wanted");
+}
+
 static tomo_status prepare(reader *r, const tomo_volume *volume, const tomo_read_options *options,
                            tomo_error *err) {
     const tomo_vit *vit = tomo_encoder_vit(r->model->encoder);
@@ -318,10 +327,12 @@ static tomo_status prepare(reader *r, const tomo_volume *volume, const tomo_read
     r->C = vit->width;
     r->P = (vit->image_size / vit->patch_size) * (vit->image_size / vit->patch_size);
     tomo_status status = tomo_slices_make(volume, &settings, &r->model->context->hooks, &r->slices, err);
+    if (status == TOMO_OK) status = tomo_reading_check_distance(r->model, r->slices->slice_mm, err);
     if (status == TOMO_OK && r->change != NULL) status = r->change(r->user, r->slices, err);
     if (status != TOMO_OK) return status;
     size_t S = (size_t)r->slices->slices;
     r->out->slices = r->slices->slices;
+    r->out->slice_mm = r->slices->slice_mm;
     r->out->descriptors = calloc(S * (size_t)r->C, sizeof(float));
     r->store = calloc(S, sizeof *r->store);
     if (r->out->descriptors == NULL || r->store == NULL) return tomo_fail_memory(err, "descriptors", S * 8);

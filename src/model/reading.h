@@ -13,6 +13,7 @@ typedef struct tomo_reading {
     int64_t slices;
     tomo_prune_result prune; /* K = prune.count */
     int64_t *kept_z;         /* [K]: the scan's own slice behind each kept one */
+    double slice_mm;         /* from slice to slice; 0: the scan does not tell */
     float *descriptors;      /* [S, C] */
     float *features;         /* [L, K, h, w, C] */
     float *tokens;           /* [T, D] */
@@ -43,6 +44,9 @@ typedef bool (*tomo_slice_see_fn)(void *user, int64_t s, int64_t slices, const f
 tomo_status tomo_reading_see(const tomo_model *model, tomo_exec *exec, const tomo_volume *volume,
                              const tomo_read_options *options, tomo_slice_see_fn see, void *user,
                              tomo_error *err);
+
+/* Whether the model can do with slices of that distance: positions in millimetres need one above 0. */
+tomo_status tomo_reading_check_distance(const tomo_model *model, double slice_mm, tomo_error *err);
 
 /* Slices that go through the encoder at once: enough rows for the matrix product's full rate, few enough that
  * activations stay in the caches. Packed products need fewer rows (SPEED.md). */

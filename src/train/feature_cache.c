@@ -185,6 +185,7 @@ static tomo_status make_key(tomo_feature_cache *c, const tomo_exec *exec, const 
     tomo_status status = hash_scan(c, path, scan, err);
     if (status == TOMO_OK) status = tomo_digest_create(&digest, err);
     if (status != TOMO_OK) return status;
+    tomo_digest_add_text(digest, "features 2"); /* grows with what an entry holds */
     tomo_digest_add_text(digest, scan);
     tomo_digest_add_text(digest, options != NULL && options->series != NULL ? options->series : "");
     tomo_digest_add_text(digest, c->settings);
@@ -208,7 +209,8 @@ static tomo_status take_reading(const tomo_model *m, tomo_reading *r, tomo_featu
                          .kept_count = r->prune.count,
                          .grid = {c->grid[0], c->grid[1]},
                          .width = c->encoder_width,
-                         .slices = r->slices};
+                         .slices = r->slices,
+                         .slice_mm = r->slice_mm};
     f->kept = calloc((size_t)f->kept_count, sizeof *f->kept);
     if (f->kept == NULL) return tomo_fail_memory(err, "features", (size_t)f->kept_count * sizeof *f->kept);
     memcpy(f->kept, r->prune.kept, (size_t)f->kept_count * sizeof *f->kept);
@@ -295,6 +297,11 @@ static tomo_status get_cached(tomo_feature_cache *c, const tomo_model *model, to
         if (status == TOMO_OK) status = keep(c, key, f, &evicted, err);
     }
     if (status == TOMO_OK) count(c, found, evicted);
+    if (status == TOMO_OK) { /* a hit may come from a model that needs no distance */
+        tomo_error failure = {0};
+        status = tomo_reading_check_distance(model, f->slice_mm, &failure);
+        if (status != TOMO_OK) (void)tomo_fail(err, status, "%s: %s", path, failure.message);
+    }
     return status;
 }
 

@@ -6,7 +6,7 @@
  *
  *     tomo_features f = {0};
  *     tomo_features_get(cache, model, &exec, sample->scan, &volume_options, NULL, &f, &err);
- *     ... tomo_connector_forward(connector, exec, tensor over f.values, f.kept, f.slices) ...
+ *     ... tomo_connector_forward(connector, exec, tensor over f.values, f.kept, f.slices, f.slice_mm) ...
  *     tomo_features_free(&f);
  *
  * An entry holds the kept slices alone, in bfloat16; what was just computed is rounded too, so that a run
@@ -41,6 +41,7 @@ tomo_feature_counts tomo_feature_cache_counts(const tomo_feature_cache *cache);
 /*     S slices   K kept   L layers   h, w patch grid   C encoder width */
 typedef struct tomo_features {
     int64_t layers, kept_count, grid[2], width, slices;
+    double slice_mm; /* from slice to slice; 0: the scan does not tell */
     int64_t *kept;   /* [K], ascending, of the S slices */
     int64_t *kept_z; /* [K]: the scan's own slice behind each */
     float *values;   /* [L, K, h, w, C] */

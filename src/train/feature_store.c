@@ -22,10 +22,11 @@
 /* Temporary files of processes that died; a put takes far less than an hour. */
 #define STALE_SECONDS 3600
 
-static const char magic[8] = {'T', 'O', 'M', 'O', 'F', 'E', 'A', '1'};
+static const char magic[8] = {'T', 'O', 'M', 'O', 'F', 'E', 'A', '2'};
 
-/* After the magic: these, kept [K], kept_z [K] as int64, the values, and the SHA-256 of all before. */
-enum { FIELD_LAYERS, FIELD_KEPT, FIELD_HEIGHT, FIELD_WIDTH, FIELD_CHANNELS, FIELD_SLICES, FIELDS };
+/* After the magic: these (the distance of slices as the bits of a double), kept [K], kept_z [K] as int64, the
+ * values, and the SHA-256 of all before. */
+enum { FIELD_LAYERS, FIELD_KEPT, FIELD_HEIGHT, FIELD_WIDTH, FIELD_CHANNELS, FIELD_SLICES, FIELD_MM, FIELDS };
 
 struct tomo_feature_store {
     char *folder;
@@ -264,6 +265,7 @@ static bool read_head(const tomo_map *map, tomo_features *f) {
                          .grid = {fields[FIELD_HEIGHT], fields[FIELD_WIDTH]},
                          .width = fields[FIELD_CHANNELS],
                          .slices = fields[FIELD_SLICES]};
+    memcpy(&f->slice_mm, &fields[FIELD_MM], sizeof f->slice_mm);
     return entry_bytes(f, &bytes) && bytes == map->size && checksum_agrees(map);
 }
 
@@ -326,8 +328,9 @@ static tomo_status write_entry(tomo_writer *w, const tomo_features *f, const uin
                                tomo_error *err) {
     tomo_digest *digest = NULL;
     unsigned char sum[TOMO_DIGEST_BYTES];
-    const int64_t fields[FIELDS] = {f->layers, f->kept_count, f->grid[0], f->grid[1], f->width, f->slices};
-    int64_t count = 0;
+    int64_t fields[FIELDS] = {f->layers, f->kept_count, f->grid[0], f->grid[1], f->width, f->slices},
+            count = 0;
+    memcpy(&fields[FIELD_MM], &f->slice_mm, sizeof f->slice_mm);
     size_t list = (size_t)f->kept_count * sizeof(int64_t);
     tomo_status status = tomo_digest_create(&digest, err);
     if (status != TOMO_OK) return status;

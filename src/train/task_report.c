@@ -225,7 +225,8 @@ static tomo_tensor *place_scan(report_task *t, tomo_tensor *x, int64_t head, con
     tomo_tensor features = tomo_tensor_over_const(f->values, 5, shape);
     tomo_tape *tape = exec->tape;
     if (!(t->base.stage->parts & TOMO_PART_CONNECTOR)) exec->tape = NULL;
-    tomo_tensor *tokens = tomo_connector_forward(t->model->connector, exec, &features, f->kept, f->slices);
+    tomo_tensor *tokens =
+        tomo_connector_forward(t->model->connector, exec, &features, f->kept, f->slices, f->slice_mm);
     exec->tape = tape;
     for (int64_t k = t->starts[head]; k < t->starts[head + 1]; k++) {
         if (t->ids[k] == t->model->image_id) t->places[count++] = k;
@@ -331,7 +332,7 @@ static tomo_status report_reserve(tomo_task *task, tomo_error *err) {
     int64_t batch = task->stage->batch, T = tomo_connector_token_count(c);
     int64_t K = m->prune.max_slices < m->volume.max_slices ? m->prune.max_slices : m->volume.max_slices;
     if (t->most_tokens == 0) return TOMO_OK;
-    tomo_features f = {c->layers, K, {c->grid[0], c->grid[1]}, c->encoder_width, K, NULL, NULL, NULL};
+    tomo_features f = {c->layers, K, {c->grid[0], c->grid[1]}, c->encoder_width, K, 1, NULL, NULL, NULL};
     size_t values = (size_t)(c->layers * K * c->grid[0] * c->grid[1] * c->encoder_width);
     tomo_rendered r = {.count = (size_t)t->most_tokens, .labelled = 1};
     f.kept = calloc((size_t)K, sizeof *f.kept);

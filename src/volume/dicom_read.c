@@ -86,6 +86,7 @@ static tomo_status step_along(tomo_reader *reader, const tomo_dicom_study *study
     if (n == 1 ||
         !first->placed) { /* SliceThickness is not trusted as a distance: it serves one slice alone */
         double length = n == 1 ? study->images[group->slices[0].image].thickness : 1;
+        reader->volume->spacing_unknown = n > 1;
         for (int i = 0; i < 3; i++) step[i] = normal[i] * length;
     } else {
         tomo_status status = check_gaps(reader, group, g, err);

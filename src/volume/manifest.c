@@ -10,6 +10,7 @@ static bool add_geometry(cJSON *root, const tomo_volume *v) {
     const double shape[3] = {(double)v->shape[0], (double)v->shape[1], (double)v->shape[2]};
     bool good = geometry != NULL && add_numbers(geometry, "shape_zyx", shape, 3) &&
                 add_numbers(geometry, "spacing_mm_zyx", v->spacing_mm, 3) &&
+                (!v->spacing_unknown || cJSON_AddBoolToObject(geometry, "spacing_unknown", true) != NULL) &&
                 cJSON_AddStringToObject(geometry, "axes", "x to Left, y to Posterior, z to Superior") != NULL;
     cJSON *rows = good ? cJSON_AddArrayToObject(geometry, "affine_ras") : NULL;
     for (int r = 0; rows != NULL && r < 4; r++) {

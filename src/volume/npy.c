@@ -204,6 +204,7 @@ static tomo_status read_array(tomo_reader *reader, const header *h, tomo_source 
         status = tomo_reader_check_size(reader, count, tomo_voxel_size(format.type), tomo_source_most(source),
                                         err);
     }
+    reader->volume->spacing_unknown = true;
     if (status == TOMO_OK) status = tomo_reader_place(reader, count, &affine, &placement, err);
     if (status != TOMO_OK) return status;
     tomo_reader_note(reader, "kind", "NPY");

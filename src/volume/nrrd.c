@@ -328,8 +328,11 @@ static tomo_affine make_affine(tomo_reader *reader, const header *h) {
         for (int r = 0; r < 3; r++) {
             if (h->n_directions == 3) a.m[r][c] = h->directions[c][r];
         }
-        if (h->n_directions == 0 && h->n_spacings == 3 && isfinite(h->spacings[c]))
+        if (h->n_directions == 0 && h->n_spacings == 3 && isfinite(h->spacings[c])) {
             a.m[c][c] = fabs(h->spacings[c]);
+        } else if (h->n_directions == 0) {
+            reader->volume->spacing_unknown = true;
+        }
         a.m[c][3] = h->origin[c];
     }
     if (h->n_directions == 0 || h->space == SPACE_NONE) {

@@ -245,6 +245,7 @@ tomo_status tomo_volume_resample(const tomo_volume *v, const double spacing_mm[3
     if (out == NULL) return tomo_fail_memory(err, "resampling", (size_t)voxels * sizeof *out);
     tomo_status status = sample_all(v, &t, hooks, out, err);
     if (status == TOMO_OK) status = tomo_volume_create(out, t.shape, &t.affine, v->intensity, result, err);
+    if (status == TOMO_OK) (*result)->spacing_unknown = v->spacing_unknown;
     if (status != TOMO_OK) free(out);
     return status;
 }

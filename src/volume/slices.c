@@ -275,6 +275,19 @@ static tomo_status make_native(job *j, tomo_error *err) {
     return TOMO_OK;
 }
 
+/* Resizing keeps the field of view, thinning the first and the last slice. */
+static void find_distance(job *j) {
+    double all = (double)(j->end[0] - j->begin[0]), n = (double)j->out->slices, steps = 1;
+    if (j->volume->spacing_unknown) return;
+    if (j->settings->has_size) {
+        steps = all / n;
+    } else if (n > 1) {
+        steps = (all - 1) / (n - 1);
+    }
+    j->out->slice_mm = steps * j->volume->spacing_mm[0];
+    (void)cJSON_AddNumberToObject(j->out->record, "slice_mm", j->out->slice_mm);
+}
+
 /* ------------------------------------------------------------------ entry point */
 
 static tomo_status check(const tomo_volume *volume, const tomo_slices_settings *s, tomo_error *err) {
@@ -300,6 +313,7 @@ static tomo_status make(job *j, tomo_error *err) {
     note_frame(j);
     status = j->settings->has_size ? make_resized(j, err) : make_native(j, err);
     if (status != TOMO_OK) return status;
+    find_distance(j);
     cJSON *source = numbers(j->out->source_z, j->out->slices);
     if (source == NULL) return tomo_fail_memory(err, "slices", 64);
     (void)cJSON_AddItemToObject(j->out->record, "source_z", source);

@@ -46,6 +46,7 @@ typedef struct tomo_slices {
     float *values; /* [channels][slices][height][width], 0..1 */
     int64_t channels, slices, height, width;
     int64_t *source_z; /* [slices]: the volume's own slice nearest to each */
+    double slice_mm;   /* from slice to slice, the mean where they were thinned; 0: the scan does not tell */
     cJSON *record;     /* what was done, for the manifest */
 } tomo_slices;
 

@@ -33,6 +33,7 @@ typedef struct tomo_volume {
     float *voxels;        /* [z][y][x]: x to the patient's Left, y to Posterior, z to Superior; all finite */
     int64_t shape[3];     /* z, y, x */
     double spacing_mm[3]; /* z, y, x: from voxel to voxel, the lengths of the affine's columns */
+    bool spacing_unknown; /* the file does not tell it: 1 mm along some axis is a stand-in */
     tomo_affine affine_ras; /* (x, y, z, 1) -> mm, x to Right, y to Anterior, z to Superior */
     tomo_intensity intensity;
     float minimum, maximum;

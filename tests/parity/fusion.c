@@ -52,7 +52,7 @@ static void run_connector(parity *p, const char *name, const char *folder) {
     tomo_trace trace = {test_compare_see, &compare};
     machine.exec.trace = &trace;
     tomo_tensor features = test_tensor(inputs, "features");
-    tomo_tensor *tokens = tomo_connector_forward(connector, &machine.exec, &features, kept, slices);
+    tomo_tensor *tokens = tomo_connector_forward(connector, &machine.exec, &features, kept, slices, 0);
     tomo_exec_show(&machine.exec, tokens, "tokens");
     machine.exec.trace = NULL;
     if (tomo_exec_status(&machine.exec, &err) != TOMO_OK) {

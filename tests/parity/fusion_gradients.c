@@ -46,7 +46,8 @@ static void run_tape(gradient_case *c) {
     int64_t n = tomo_tensor_count(&features);
     features.grad = calloc((size_t)n, sizeof *features.grad);
     machine.exec.tape = &tape;
-    tomo_tensor *tokens = tomo_connector_forward(c->connector, &machine.exec, &features, c->kept, c->slices);
+    tomo_tensor *tokens =
+        tomo_connector_forward(c->connector, &machine.exec, &features, c->kept, c->slices, 0);
     if (tokens != NULL) {
         memcpy(tokens->grad, upstream.data, (size_t)tomo_tensor_count(tokens) * sizeof(float));
         tomo_tape_backward(&machine.exec);
@@ -69,7 +70,7 @@ static void run_tape(gradient_case *c) {
 static tomo_tensor *forward(void *user, tomo_exec *exec) {
     gradient_case *c = user;
     tomo_tensor features = test_tensor(c->inputs, "features");
-    return tomo_connector_forward(c->connector, exec, &features, c->kept, c->slices);
+    return tomo_connector_forward(c->connector, exec, &features, c->kept, c->slices, 0);
 }
 
 /* 2e-2 of a gradient's length: a step of 3e-3 costs that much by rounding and curvature at most. */

@@ -62,6 +62,7 @@ static void assert_equal(const tomo_features *a, const tomo_features *b) {
     assert_true(tomo_features_count(a, &count) && tomo_features_count(b, &other));
     assert_int_equal(count, other);
     assert_int_equal(a->slices, b->slices);
+    assert_true(a->slice_mm == b->slice_mm && a->slice_mm > 0);
     assert_memory_equal(a->kept, b->kept, (size_t)a->kept_count * sizeof *a->kept);
     assert_memory_equal(a->kept_z, b->kept_z, (size_t)a->kept_count * sizeof *a->kept_z);
     assert_memory_equal(a->values, b->values, (size_t)count * sizeof *a->values);
@@ -153,13 +154,13 @@ static void damage_anywhere_is_noticed_and_mended(void **state) {
 
 /* ------------------------------------------------------------------------------ the store alone */
 
-enum { WIDTH = 1000, ENTRY = 8 + 6 * 8 + 2 * 8 + WIDTH * 2 + 32 };
+enum { WIDTH = 1000, ENTRY = 8 + 7 * 8 + 2 * 8 + WIDTH * 2 + 32 };
 
 static void put(tomo_feature_store *s, int number, int64_t *evicted) {
     int64_t kept = 0, kept_z = 5;
     uint16_t values[WIDTH];
     char key[TOMO_DIGEST_TEXT];
-    tomo_features f = {1, 1, {1, 1}, WIDTH, 3, &kept, &kept_z, NULL};
+    tomo_features f = {1, 1, {1, 1}, WIDTH, 3, 2.5, &kept, &kept_z, NULL};
     for (int i = 0; i < WIDTH; i++) values[i] = (uint16_t)(number * 7 + i);
     (void)snprintf(key, sizeof key, "%064x", (unsigned)number);
     key[0] = (char)('a' + number % 6);

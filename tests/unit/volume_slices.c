@@ -105,6 +105,33 @@ static void slices_are_cropped_thinned_and_padded(void **state) {
     tomo_volume_free(v);
 }
 
+static double distance_of(const tomo_volume *v, const char *json) {
+    tomo_slices_settings s;
+    tomo_slices *slices = NULL;
+    assert_int_equal(parse(json, &s, NULL), TOMO_OK);
+    assert_int_equal(tomo_slices_make(v, &s, NULL, &slices, NULL), TOMO_OK);
+    double mm = slices->slice_mm;
+    assert_true((cJSON_GetObjectItem(slices->record, "slice_mm") != NULL) == (mm > 0));
+    tomo_slices_free(slices);
+    return mm;
+}
+
+/* The volume has 12 slices 5 mm apart; its box of foreground has 11. */
+static void the_distance_of_slices_is_known_after_every_step(void **state) {
+    (void)state;
+    tomo_volume *v = make_volume(12, 10, 9, TOMO_INTENSITY_HU);
+    assert_true(distance_of(v, "{}") == 5);
+    assert_true(fabs(distance_of(v, "{\"max_slices\": 4}") - 55.0 / 3) < 1e-12);
+    assert_true(distance_of(v, "{\"max_slices\": 1}") == 5);
+    assert_true(distance_of(v, "{\"size\": [6, 4, 4]}") == 10);
+    assert_true(distance_of(v, "{\"size\": [22, 4, 4], \"crop_foreground\": true}") == 2.5);
+    assert_true(fabs(distance_of(v, "{\"spacing\": 2.5}") - 2.5) < 1e-9);
+    v->spacing_unknown = true;
+    assert_true(distance_of(v, "{}") == 0);
+    assert_true(distance_of(v, "{\"spacing\": 2.5}") == 0);
+    tomo_volume_free(v);
+}
+
 static bool never(void *user, const char *stage, int64_t done, int64_t total) {
     (void)user;
     (void)stage;
@@ -267,6 +294,7 @@ int main(void) {
         cmocka_unit_test(settings_are_read),
         cmocka_unit_test(hu_windows_are_refused_without_hu_unless_forced),
         cmocka_unit_test(slices_are_cropped_thinned_and_padded),
+        cmocka_unit_test(the_distance_of_slices_is_known_after_every_step),
         cmocka_unit_test(cancelling_ends_the_slicing),
         cmocka_unit_test(thick_slices_without_spacing_are_warned_about),
         cmocka_unit_test(percentiles_equal_those_of_sorting),

@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+"""Models with parts taken away or replaced: each is made, trained, evaluated and asked with the finished command.
+
+    check_variants.py TOMO_BINARY REFERENCE_DIR [--only NAME ...]
+
+Phantoms are the scans, and the parts of a tiny model of the reference. Ends with 0 when every check passed.
+"""
+import argparse
+import glob
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+CONNECTOR = {"width": 24, "heads": 4, "filter_bins": 5, "mlp_ratio": 2, "tokens": [2, 2, 2], "fusion_blocks": 1,
+             "injection_layers": 1}
+PRUNE = {"threshold": 0.98, "min_slices": 2, "max_slices": 6, "guard": None}
+
+
+class Checks:
+    def __init__(self, tomo, reference, folder):
+        self.tomo, self.folder = tomo, folder
+        self.failed = self.passed = 0
+        self.parts = self.find_parts(reference)
+        self.run("phantom", "scans", "--count", "4", "--seed", "3", "--size", "16x32x32", "--split", "train", "--questions", "2")
+        self.scan = str(sorted((folder / "scans" / "scans").glob("*.nii.gz"))[0])
+
+    @staticmethod
+    def find_parts(reference):
+        """Encoder and language model of the first pipeline of the reference that talks in turns and has no adapter."""
+        for path in sorted(glob.glob(os.path.join(reference, "pipeline", "*", "model", "config.json"))):
+            c = json.load(open(path))
+            if c["language"].get("adapter") is None and c["prompt"].get("format", "chat") == "chat":
+                return [os.path.join(os.path.dirname(os.path.abspath(path)), c[part]["path"]) for part in ("encoder", "language")]
+        sys.exit("no model in " + reference)
+
+    # ------------------------------------------------------------------------ helpers
+
+    def run(self, *arguments):
+        """Exit status, stdout and stderr of the command, in the folder of the checks."""
+        p = subprocess.run([self.tomo, *map(str, arguments), "--quiet"], capture_output=True, text=True, cwd=self.folder,
+                           timeout=600)
+        return p.returncode, p.stdout, p.stderr
+
+    def expect(self, name, good, why=""):
+        if good:
+            self.passed += 1
+        else:
+            self.failed += 1
+            print(f"variants {name}: failed: {why}")
+
+    def new(self, name, encoder=None, language=None, **settings):
+        given = {"volume": {"max_slices": 16}, "prune": PRUNE, "connector": CONNECTOR}
+        for section, members in settings.items():
+            given[section] = dict(given.get(section, {}), **members)
+        (self.folder / f"{name}.json").write_text(json.dumps(given))
+        code, _, said = self.run("model", "new", name, "--encoder", encoder or self.parts[0], "--language",
+                                 language or self.parts[1], "--config", f"{name}.json", "--seed", "1")
+        self.expect(f"{name} is made", code == 0, said)
+
+    def train(self, name, run=None, **stage):
+        """Trains the model `name`; returns its losses. Features are shared by all runs."""
+        run = run or f"{name}-run"
+        stage = dict({"name": "all", "train": ["connector", "language"], "learning_rate": 3e-3, "steps": 40, "batch": 4,
+                      "warmup_steps": 3}, **stage)
+        (self.folder / f"{run}.json").write_text(json.dumps(
+            {"run": run, "model": name, "seed": 1, "data": {"path": "scans", "cache": "features"}, "stages": [stage]}))
+        p = subprocess.run([self.tomo, "train", f"{run}.json"], capture_output=True, text=True, cwd=self.folder, timeout=600)
+        self.said = p.stderr
+        self.expect(f"{run} trains", p.returncode == 0, p.stderr[-500:])
+        if p.returncode != 0:
+            return []
+        lines = (self.folder / run / "metrics.jsonl").read_text().splitlines()
+        return [s["loss"] for s in map(json.loads, lines) if "loss" in s]
+
+    def works(self, name, **stage):
+        """What everybody does with a model: training teaches it, and what comes out reads, answers and is evaluated."""
+        losses = self.train(name, **stage)
+        self.expect(f"{name} learns", losses and sum(losses[-4:]) < 0.8 * sum(losses[:4]), f"{losses[:4]} {losses[-4:]}")
+        model = f"{name}-run/model"
+        code, out, said = self.run("report", self.scan, "--model", model, "--max-tokens", "8", "--json")
+        self.expect(f"{name} reports", code == 0 and json.loads(out)["report"], said)
+        code, out, said = self.run("ask", self.scan, "Which?", "--choice", "one", "--choice", "two", "--model", model, "--json")
+        self.expect(f"{name} chooses", code == 0, said)
+        code, out, said = self.run("eval", "vqa-closed", "--data", "scans", "--split", "train", "-o", f"{name}-eval", "--model",
+                                   model, "--max-tokens", "4")
+        self.expect(f"{name} is evaluated", code == 0, said)
+        code, out, said = self.run("inspect", self.scan, "--model", model, "--json")
+        self.expect(f"{name} tells what it read", code == 0, said)
+        code, info, said = self.run("model", "info", model, "--json")
+        self.expect(f"{name} tells about itself", code == 0, said)
+        return json.loads(out) if code == 0 else {}
+
+    def entries(self):
+        return len(glob.glob(str(self.folder / "features" / "*" / "*.features")))
+
+    # ------------------------------------------------------------------------ checks
+
+    def check_switches(self):
+        """Every part of the connector can be left out, alone."""
+        for name, settings in (("full", {}), ("no-frequency", {"frequency": False}), ("no-spatial", {"spatial": False}),
+                               ("no-injection", {"injection_layers": 0}),
+                               ("pooled", {"fusion_blocks": 0, "injection_layers": 0})):
+            self.new(name, connector=settings)
+            self.works(name)
+
+    def check_millimetres(self):
+        self.new("mm", connector={"position": "mm"})
+        manifest = self.works("mm")
+        self.expect("the distance of slices is told", manifest.get("slices", {}).get("slice_mm", 0) > 0, str(manifest)[:300])
+        before = self.entries()
+        self.new("relative")
+        self.train("relative", steps=2)
+        self.expect("positions share features", self.entries() == before, f"{before} {self.entries()}")
+        code, _, said = self.run("convert", self.scan, "plain.npy")
+        code, _, said = self.run("report", "plain.npy", "--model", "mm", "--max-tokens", "2")
+        self.expect("a scan without spacing is refused", code == 3 and "connector.position" in said and said.count("\n") == 1,
+                    f"{code} {said}")
+        code, _, said = self.run("report", "plain.npy", "--model", "relative", "--max-tokens", "2")
+        self.expect("relative positions need none", code == 0, said)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tomo")
+    parser.add_argument("reference")
+    parser.add_argument("--only", nargs="*")
+    a = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        checks = Checks(os.path.abspath(a.tomo), a.reference, pathlib.Path(folder))
+        for name in sorted(n[6:] for n in dir(Checks) if n.startswith("check_")):
+            if a.only and name not in a.only:
+                continue
+            start = time.time()
+            try:
+                getattr(checks, "check_" + name)()
+            except Exception as e:  # a check that breaks is a check that failed
+                checks.expect(name, False, repr(e))
+            print(f"variants {name}: {time.time() - start:.1f} s", flush=True)
+    print(f"variants: {checks.passed} passed, {checks.failed} failed")
+    sys.exit(1 if checks.failed else 0)
+
+
+if __name__ == "__main__":
+    main()
