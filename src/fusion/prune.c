@@ -1,5 +1,7 @@
 #include "fusion/prune.h"
 
+#include "base/random.h"
+
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
@@ -25,14 +27,36 @@ static tomo_status parse_guard(const cJSON *guard, tomo_json_at at, tomo_prune_s
     return status;
 }
 
+static tomo_status parse_choice(const cJSON *section, tomo_json_at at, tomo_prune_settings *s,
+                                tomo_error *err) {
+    static const char *const names[] = {"similarity", "uniform", "random"};
+    const char *name = names[0];
+    int64_t seed = 0;
+    tomo_status status = tomo_json_text(section, "choice", at, false, &name, err);
+    if (status == TOMO_OK)
+        status = tomo_json_int(section, "seed", at, false, 0, INT64_C(1) << 53, &seed, err);
+    if (status != TOMO_OK) return status;
+    s->seed = (uint64_t)seed;
+    for (int i = 0; i < 3; i++) {
+        s->choice = (tomo_slice_choice)i;
+        if (strcmp(name, names[i]) == 0) return TOMO_OK;
+    }
+    return tomo_fail(err, TOMO_E_HEADER,
+                     "%s: \"%schoice\" is \"%.40s\"; similarity, uniform or random is wanted", at.file,
+                     at.section, name);
+}
+
 tomo_status tomo_prune_parse(const cJSON *section, tomo_json_at at, tomo_prune_settings *s, tomo_error *err) {
-    static const char *const known[] = {"threshold", "min_slices", "max_slices", "guard", "early", NULL};
+    static const char *const known[] = {"threshold", "min_slices", "max_slices", "guard",
+                                        "early",     "choice",     "seed",       NULL};
     *s = (tomo_prune_settings){0};
     tomo_status status = tomo_json_only(section, at, known, err);
+    if (status == TOMO_OK) status = parse_choice(section, at, s, err);
+    bool walks = s->choice == TOMO_CHOICE_SIMILARITY;
     if (status == TOMO_OK)
-        status = tomo_json_double(section, "threshold", at, true, -1, 2, &s->threshold, err);
+        status = tomo_json_double(section, "threshold", at, walks, -1, 2, &s->threshold, err);
     if (status == TOMO_OK) {
-        status = tomo_json_int(section, "min_slices", at, true, 0, MOST_SLICES, &s->min_slices, err);
+        status = tomo_json_int(section, "min_slices", at, walks, 0, MOST_SLICES, &s->min_slices, err);
     }
     if (status == TOMO_OK) {
         status = tomo_json_int(section, "max_slices", at, true, 1, MOST_SLICES, &s->max_slices, err);
@@ -59,6 +83,12 @@ const char *tomo_slice_fate_name(tomo_slice_fate fate) {
         return "over_limit";
     case TOMO_SLICE_EARLY:
         return "early";
+    case TOMO_SLICE_UNIFORM:
+        return "uniform";
+    case TOMO_SLICE_RANDOM:
+        return "random";
+    case TOMO_SLICE_NOT_CHOSEN:
+        return "not_chosen";
     }
     return "unknown";
 }
@@ -246,6 +276,42 @@ tomo_status tomo_pruner_finish(tomo_pruner *p, tomo_prune_result *r, tomo_error 
     int64_t least = p->settings.min_slices < p->slices ? p->settings.min_slices : p->slices;
     while (r->count > most) drop_most_similar(p, r);
     while (r->count < least) restore_least_similar(p, r);
+    return TOMO_OK;
+}
+
+/* Selection sampling (Knuth, The Art of Computer Programming, 3.4.2, algorithm S): of what is left, each
+ * slice is taken with the part that is still wanted. */
+static void draw(tomo_random *random, tomo_prune_result *r, int64_t wanted) {
+    for (int64_t s = 1; s < r->slices && r->count < wanted; s++) {
+        uint64_t left = (uint64_t)(r->slices - s), open = (uint64_t)(wanted - r->count);
+        if (tomo_random_below(random, left) >= open) continue;
+        r->fate[s] = TOMO_SLICE_RANDOM;
+        r->kept[r->count++] = s;
+    }
+}
+
+tomo_status tomo_prune_choose(const tomo_prune_settings *settings, int64_t slices, uint64_t content,
+                              tomo_prune_result *r, tomo_error *err) {
+    int64_t wanted = settings->max_slices < slices ? settings->max_slices : slices;
+    *r = (tomo_prune_result){.slices = slices};
+    r->kept = calloc((size_t)slices, sizeof *r->kept);
+    r->fate = calloc((size_t)slices, sizeof *r->fate);
+    if (r->kept == NULL || r->fate == NULL) {
+        tomo_prune_free(r);
+        return tomo_fail_memory(err, "pruning", (size_t)slices * sizeof *r->kept);
+    }
+    for (int64_t s = 0; s < slices; s++) r->fate[s] = TOMO_SLICE_NOT_CHOSEN;
+    r->fate[0] = TOMO_SLICE_FIRST;
+    r->kept[r->count++] = 0;
+    if (settings->choice == TOMO_CHOICE_RANDOM) {
+        tomo_random random = tomo_random_seed(settings->seed * 0x9e3779b97f4a7c15u ^ content);
+        draw(&random, r, wanted);
+    }
+    while (r->count < wanted) { /* uniform */
+        int64_t s = r->count * slices / wanted;
+        r->fate[s] = TOMO_SLICE_UNIFORM;
+        r->kept[r->count++] = s;
+    }
     return TOMO_OK;
 }
 

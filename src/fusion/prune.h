@@ -1,16 +1,25 @@
 /* prune.h - which slices to keep: near-duplicates are dropped by cosine similarity.
  *
- * Equal to prune() of tests/reference/make/connector.py, decision for decision. */
+ * Equal to prune() of tests/reference/make/connector.py, decision for decision. Beside it stand two choices
+ * that look at no slice, to hold it against: evenly spaced slices, and slices drawn at random. */
 #ifndef TOMO_FUSION_PRUNE_H
 #define TOMO_FUSION_PRUNE_H
 
 #include "base/json.h"
 
+typedef enum tomo_slice_choice {
+    TOMO_CHOICE_SIMILARITY,
+    TOMO_CHOICE_UNIFORM, /* max_slices of them, evenly spaced */
+    TOMO_CHOICE_RANDOM   /* max_slices of them, drawn */
+} tomo_slice_choice;
+
 typedef struct tomo_prune_settings {
-    double threshold;   /* a slice less similar than this to the last kept one is kept */
-    int64_t min_slices; /* restored up to this many, least similar first */
-    int64_t max_slices; /* dropped down to this many, most similar first */
-    bool guard;         /* look at patches too: a small lesion hardly moves a slice's mean */
+    tomo_slice_choice choice; /* other than similarity: of what follows only max_slices and seed count */
+    uint64_t seed;            /* of the drawing */
+    double threshold;         /* a slice less similar than this to the last kept one is kept */
+    int64_t min_slices;       /* restored up to this many, least similar first */
+    int64_t max_slices;       /* dropped down to this many, most similar first */
+    bool guard;               /* look at patches too: a small lesion hardly moves a slice's mean */
     double guard_threshold;
     int64_t guard_patches; /* this many patches less similar than guard_threshold keep the slice */
     /* Above 0: a slice whose pixels differ less than this from the last kept slice's is dropped before it is
@@ -32,8 +41,13 @@ typedef enum tomo_slice_fate {
     TOMO_SLICE_RESTORED,   /* dropped, then restored to reach min_slices */
     TOMO_SLICE_OVER_LIMIT, /* kept, then dropped to respect max_slices */
     TOMO_SLICE_EARLY,      /* dropped unseen: its pixels are like those of the kept slice before it */
+    TOMO_SLICE_UNIFORM,    /* kept, being one of those that are evenly spaced */
+    TOMO_SLICE_RANDOM,     /* kept, being drawn */
+    TOMO_SLICE_NOT_CHOSEN, /* dropped unseen: neither */
 } tomo_slice_fate;
-/* "dropped", "first", "differs", "guard", "restored", "over_limit", "early" */
+/* "dropped", "first", "differs", "guard", "restored", "over_limit", "early", "uniform", "random",
+ * "not_chosen"
+ */
 const char *tomo_slice_fate_name(tomo_slice_fate fate);
 
 typedef struct tomo_prune_result {
@@ -43,6 +57,7 @@ typedef struct tomo_prune_result {
     double
         *similarity;  /* [slices]: cosine to the last kept slice when the walk came to it; 1 for the first */
     int64_t *changed; /* [slices]: patches that differed then, -1 where they were not looked at */
+    /* Both NULL where the choice looks at no slice. */
 } tomo_prune_result;
 
 /* Takes slices one after another, so that only what was kept has to be held: features of a dropped slice are
@@ -64,6 +79,13 @@ tomo_status tomo_pruner_skip(tomo_pruner *pruner, tomo_error *err);
  * tomo_prune_free. */
 tomo_status tomo_pruner_finish(tomo_pruner *pruner, tomo_prune_result *result, tomo_error *err);
 void tomo_prune_free(tomo_prune_result *result);
+
+/* The choices that look at no slice: which of `slices` (at least 1) are kept, min(max_slices, slices) of
+ * them. The first is among them, as everywhere: a kept slice stands for those up to the next one. uniform:
+ * slice floor(i S / K). random: the others drawn without replacement, each as likely; the draw follows from
+ * the seed and `content`, a number that tells scans apart. */
+tomo_status tomo_prune_choose(const tomo_prune_settings *settings, int64_t slices, uint64_t content,
+                              tomo_prune_result *result, tomo_error *err);
 
 /* Writes how many slices each kept slice stands for, itself and those up to the next kept one, into
  * runs [count]. */

@@ -1,11 +1,14 @@
 #include "model/reading.h"
 
 #include "base/clock.h"
+#include "base/random.h"
 #include "model/look.h"
 #include "volume/image.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#define MOST_BATCH 8
 
 /* The state of one reading. Features are kept only for slices that the walk keeps; a slice that is restored
  * in the end is encoded again, which is rare and costs one slice each. */
@@ -28,7 +31,7 @@ typedef struct reader {
 
 typedef struct pixels_job {
     const reader *r;
-    int64_t first;
+    const int64_t *which; /* the slices */
     float *work, *pixels;
     size_t work_size;
 } pixels_job;
@@ -37,23 +40,24 @@ static void resize_block(void *argument, int64_t block, int worker) {
     pixels_job *job = argument;
     const reader *r = job->r;
     const tomo_vit *vit = tomo_encoder_vit(r->model->encoder);
-    tomo_image_encode_slices(r->slices, r->resizer, job->first + block, 1, r->size, vit->mean, vit->std,
+    tomo_image_encode_slices(r->slices, r->resizer, job->which[block], 1, r->size, vit->mean, vit->std,
                              job->work + (size_t)worker * job->work_size,
                              job->pixels + block * 3 * r->size * r->size);
 }
 
-/* Slices first .. first + count - 1 as the encoder wants them: [count, 3, size, size]. */
-static tomo_tensor *make_pixels(reader *r, int64_t first, int64_t count) {
+/* Some slices as the encoder wants them: [count, 3, size, size]. */
+static tomo_tensor *make_pixels(reader *r, const int64_t *which, int64_t count) {
     tomo_tensor *pixels = tomo_exec_tensor(r->exec, 4, (int64_t[]){count, 3, r->size, r->size});
-    pixels_job job = {.r = r, .first = first, .work_size = tomo_image_encode_work(r->resizer, r->size)};
+    pixels_job job = {.r = r, .which = which, .work_size = tomo_image_encode_work(r->resizer, r->size)};
     job.work = tomo_exec_alloc(r->exec, tomo_pool_threads(r->exec->pool), job.work_size * sizeof(float));
     if (pixels == NULL || job.work == NULL) return NULL;
     job.pixels = tomo_tensor_f32(pixels);
     tomo_pool_run(r->exec->pool, count, resize_block, &job);
     if (r->recorder != NULL) {
         float *all = tomo_recorder_data(r->recorder, "pixel_values");
-        memcpy(all + first * 3 * r->size * r->size, job.pixels,
-               (size_t)tomo_tensor_count(pixels) * sizeof(float));
+        int64_t n = 3 * r->size * r->size;
+        for (int64_t i = 0; i < count; i++)
+            memcpy(all + which[i] * n, job.pixels + i * n, (size_t)n * sizeof(float));
     }
     return pixels;
 }
@@ -74,9 +78,9 @@ static tomo_status encode_pixels(reader *r, const tomo_tensor *pixels, tomo_erro
 }
 
 /* Encodes slices into r->states; the arena then holds pixels and states. */
-static tomo_status encode(reader *r, int64_t first, int64_t count, tomo_error *err) {
+static tomo_status encode(reader *r, const int64_t *which, int64_t count, tomo_error *err) {
     tomo_arena_reset(r->exec->arena);
-    return encode_pixels(r, make_pixels(r, first, count), err);
+    return encode_pixels(r, make_pixels(r, which, count), err);
 }
 
 /* Copies slice `index` of the batch in r->states to the store as slice s. */
@@ -95,7 +99,7 @@ int64_t tomo_reading_batch(const tomo_model *model) {
     /* "fast" packs the encoder's weights only where the CPU multiplies in BF16. */
     bool packed =
         strcmp(model->precision, "int8") == 0 || (model->half && strcmp(model->precision, "f32") != 0);
-    return packed ? 2 : 8;
+    return packed ? 2 : MOST_BATCH;
 }
 
 /* One slice that was encoded as number `index` of its batch. */
@@ -115,7 +119,7 @@ static tomo_status walk_early(reader *r, tomo_look *look, tomo_error *err) {
     for (int64_t s = 0; s < S; s++) {
         tomo_status status = tomo_progress(hooks, "encoding slices", s, S, err);
         tomo_arena_reset(r->exec->arena);
-        tomo_tensor *pixels = status == TOMO_OK ? make_pixels(r, s, 1) : NULL;
+        tomo_tensor *pixels = status == TOMO_OK ? make_pixels(r, &s, 1) : NULL;
         if (status == TOMO_OK) status = tomo_exec_status(r->exec, err);
         if (status != TOMO_OK) return status;
         bool kept = false;
@@ -137,19 +141,59 @@ static tomo_status walk_early(reader *r, tomo_look *look, tomo_error *err) {
 }
 
 static tomo_status walk(reader *r, tomo_error *err) {
-    int64_t S = r->slices->slices, batch = tomo_reading_batch(r->model);
+    int64_t S = r->slices->slices, batch = tomo_reading_batch(r->model), which[MOST_BATCH];
     const tomo_hooks *hooks = &r->model->context->hooks;
     tomo_status status = TOMO_OK;
     for (int64_t first = 0; first < S && status == TOMO_OK; first += batch) {
         int64_t count = S - first < batch ? S - first : batch;
+        for (int64_t i = 0; i < count; i++) which[i] = first + i;
         status = tomo_progress(hooks, "encoding slices", first, S, err);
-        if (status == TOMO_OK) status = encode(r, first, count, err);
+        if (status == TOMO_OK) status = encode(r, which, count, err);
         for (int64_t i = 0; i < count && status == TOMO_OK; i++) {
             bool kept;
             status = take_slice(r, first + i, i, &kept, err);
         }
     }
     return status == TOMO_OK ? tomo_progress(hooks, "encoding slices", S, S, err) : status;
+}
+
+/* Tells scans apart by what they hold, the same for the same voxels in whatever file. */
+static uint64_t content_of(const tomo_volume *v) {
+    const double facts[] = {(double)v->shape[0], (double)v->shape[1], (double)v->shape[2], v->mean,
+                            v->deviation};
+    uint64_t sum = 0, bits;
+    for (size_t i = 0; i < sizeof facts / sizeof facts[0]; i++) {
+        memcpy(&bits, &facts[i], sizeof bits);
+        tomo_random mixed = tomo_random_seed(sum ^ bits);
+        sum = tomo_random_next(&mixed);
+    }
+    return sum;
+}
+
+/* The chosen slices alone; the descriptor of one that is not chosen is that of the kept one before it. */
+static tomo_status walk_chosen(reader *r, const tomo_volume *volume, tomo_error *err) {
+    tomo_prune_result *p = &r->out->prune;
+    const tomo_hooks *hooks = &r->model->context->hooks;
+    int64_t batch = tomo_reading_batch(r->model);
+    size_t bytes = (size_t)r->C * sizeof(float);
+    tomo_status status =
+        tomo_prune_choose(&r->model->config.prune, r->slices->slices, content_of(volume), p, err);
+    for (int64_t first = 0; status == TOMO_OK && first < p->count; first += batch) {
+        int64_t count = p->count - first < batch ? p->count - first : batch;
+        status = tomo_progress(hooks, "encoding slices", first, p->count, err);
+        if (status == TOMO_OK) status = encode(r, p->kept + first, count, err);
+        for (int64_t i = 0; i < count && status == TOMO_OK; i++) {
+            int64_t s = p->kept[first + i];
+            const float *patches = tomo_tensor_f32(r->states[r->L - 1]) + i * r->P * r->C;
+            tomo_describe_slices(patches, 1, r->P, r->C, r->out->descriptors + s * r->C);
+            status = keep_features(r, s, i, err);
+        }
+    }
+    for (int64_t s = 1; s < r->slices->slices && status == TOMO_OK; s++) {
+        float *descriptor = r->out->descriptors + s * r->C;
+        if (p->fate[s] == TOMO_SLICE_NOT_CHOSEN) memcpy(descriptor, descriptor - r->C, bytes);
+    }
+    return status == TOMO_OK ? tomo_progress(hooks, "encoding slices", p->count, p->count, err) : status;
 }
 
 static tomo_status look_and_walk(reader *r, tomo_error *err) {
@@ -176,7 +220,7 @@ static tomo_status gather(reader *r, tomo_error *err) {
         int64_t s = p->kept[k];
         tomo_status status = TOMO_OK;
         if (r->store[s] == NULL) {
-            status = encode(r, s, 1, err);
+            status = encode(r, &s, 1, err);
             if (status == TOMO_OK) status = keep_features(r, s, 0, err);
         }
         if (status != TOMO_OK) return status;
@@ -230,21 +274,31 @@ static tomo_status connect(reader *r, tomo_error *err) {
 
 /* ---------------------------------------------------------------- manifest and trace */
 
-static cJSON *describe_pruning(const reader *r) {
-    const tomo_prune_result *p = &r->out->prune;
-    const tomo_prune_settings *s = &r->model->config.prune;
-    cJSON *root = cJSON_CreateObject();
-    cJSON_AddNumberToObject(root, "slices", (double)p->slices);
-    cJSON_AddNumberToObject(root, "kept", (double)p->count);
+static void describe_settings(cJSON *root, const tomo_prune_settings *s) {
+    cJSON_AddNumberToObject(root, "max_slices", (double)s->max_slices);
+    if (s->choice != TOMO_CHOICE_SIMILARITY) {
+        bool random = s->choice == TOMO_CHOICE_RANDOM;
+        cJSON_AddStringToObject(root, "choice", random ? "random" : "uniform");
+        if (random) cJSON_AddNumberToObject(root, "seed", (double)s->seed);
+        return;
+    }
     cJSON_AddNumberToObject(root, "threshold", s->threshold);
     cJSON_AddNumberToObject(root, "min_slices", (double)s->min_slices);
-    cJSON_AddNumberToObject(root, "max_slices", (double)s->max_slices);
     if (s->early > 0) cJSON_AddNumberToObject(root, "early", s->early);
     if (s->guard) {
         cJSON *guard = cJSON_AddObjectToObject(root, "guard");
         cJSON_AddNumberToObject(guard, "threshold", s->guard_threshold);
         cJSON_AddNumberToObject(guard, "patches", (double)s->guard_patches);
     }
+}
+
+static cJSON *describe_pruning(const reader *r) {
+    const tomo_prune_result *p = &r->out->prune;
+    const tomo_prune_settings *s = &r->model->config.prune;
+    cJSON *root = cJSON_CreateObject();
+    cJSON_AddNumberToObject(root, "slices", (double)p->slices);
+    cJSON_AddNumberToObject(root, "kept", (double)p->count);
+    describe_settings(root, s);
     cJSON *list = cJSON_AddArrayToObject(root, "decisions");
     for (int64_t i = 0, k = 0; i < p->slices; i++) {
         cJSON *item = cJSON_CreateObject();
@@ -254,8 +308,9 @@ static cJSON *describe_pruning(const reader *r) {
         cJSON_AddNumberToObject(item, "source_z", (double)r->slices->source_z[i]);
         cJSON_AddBoolToObject(item, "kept", kept);
         cJSON_AddStringToObject(item, "rule", tomo_slice_fate_name(p->fate[i]));
-        cJSON_AddNumberToObject(item, "similarity", p->similarity[i]);
-        if (p->changed[i] >= 0) cJSON_AddNumberToObject(item, "changed_patches", (double)p->changed[i]);
+        if (p->similarity != NULL) cJSON_AddNumberToObject(item, "similarity", p->similarity[i]);
+        if (p->changed != NULL && p->changed[i] >= 0)
+            cJSON_AddNumberToObject(item, "changed_patches", (double)p->changed[i]);
         cJSON_AddItemToArray(list, item);
     }
     return root;
@@ -361,14 +416,21 @@ static void reader_free(reader *r) {
     tomo_slices_free(r->slices);
 }
 
+/* Encodes slices and decides which are kept. */
+static tomo_status prune(reader *r, const tomo_volume *volume, tomo_error *err) {
+    const tomo_prune_settings *p = &r->model->config.prune;
+    if (p->choice != TOMO_CHOICE_SIMILARITY) return walk_chosen(r, volume, err);
+    tomo_status status = p->early > 0 ? look_and_walk(r, err) : walk(r, err);
+    return status == TOMO_OK ? tomo_pruner_finish(r->pruner, &r->out->prune, err) : status;
+}
+
 /* From the volume to the features of the kept slices. */
 static tomo_status read_features(reader *r, const tomo_volume *volume, const tomo_read_options *options,
                                  tomo_error *err) {
     double start = tomo_seconds();
     tomo_status status = prepare(r, volume, options, err);
     double sliced = tomo_seconds();
-    if (status == TOMO_OK) status = r->model->config.prune.early > 0 ? look_and_walk(r, err) : walk(r, err);
-    if (status == TOMO_OK) status = tomo_pruner_finish(r->pruner, &r->out->prune, err);
+    if (status == TOMO_OK) status = prune(r, volume, err);
     if (status == TOMO_OK) status = gather(r, err);
     if (status == TOMO_OK) status = find_sources(r, err);
     r->out->slices_seconds = sliced - start;
@@ -421,7 +483,7 @@ tomo_status tomo_reading_see(const tomo_model *model, tomo_exec *exec, const tom
     for (int64_t s = 0; s < S && status == TOMO_OK; s++) {
         status = tomo_progress(&model->context->hooks, "encoding slices", s, S, err);
         tomo_arena_reset(exec->arena);
-        tomo_tensor *pixels = status == TOMO_OK ? make_pixels(&r, s, 1) : NULL;
+        tomo_tensor *pixels = status == TOMO_OK ? make_pixels(&r, &s, 1) : NULL;
         if (status == TOMO_OK) status = encode_pixels(&r, pixels, err);
         if (status != TOMO_OK) break;
         const float *patches = tomo_tensor_f32(r.states[r.L - 1]);

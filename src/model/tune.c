@@ -157,6 +157,12 @@ tomo_status tomo_model_tune_prune(tomo_model *model, tomo_scan *const *scans, si
             err, TOMO_E_USAGE,
             "a model directory, at least one scan and an agreement above 0 and up to 1 are wanted");
     }
+    if (model->config.prune.choice != TOMO_CHOICE_SIMILARITY) {
+        return tomo_fail(err, TOMO_E_UNSUPPORTED,
+                         "%s: \"prune.choice\" looks at no slice, so nothing can be dropped earlier; "
+                         "similarity is wanted",
+                         model->folder);
+    }
     for (int i = 0; i < CANDIDATES; i++) tallies[i] = (tally){.early = SMALLEST * pow(STEP, i)};
     const tomo_context *c = model->context;
     tomo_status status = tomo_exec_init(&exec, c->kernels, c->pool, &c->hooks, 0, err);

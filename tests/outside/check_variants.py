@@ -107,6 +107,34 @@ class Checks:
             self.new(name, connector=settings)
             self.works(name)
 
+    def check_choice(self):
+        """Slices chosen without a look at them: as many as asked for, the same each time, others for other seeds."""
+        kept = {}
+        for name, settings in (("uniform", {"choice": "uniform"}), ("random", {"choice": "random"}),
+                               ("random-2", {"choice": "random", "seed": 2})):
+            before = self.entries()
+            self.new(name, prune=settings)
+            pruning = self.works(name)["pruning"]
+            kept[name] = [d["slice"] for d in pruning["decisions"] if d["kept"]]
+            rules = {d["rule"] for d in pruning["decisions"]}
+            self.expect(f"{name} keeps as many as it may", len(kept[name]) == PRUNE["max_slices"] and kept[name][0] == 0, str(kept))
+            self.expect(f"{name} tells why", rules == {"first", settings["choice"], "not_chosen"}, str(rules))
+            self.expect(f"{name} has features of its own", self.entries() == before + 4, f"{before} {self.entries()}")
+            code, out, said = self.run("inspect", self.scan, "--model", name, "--json", "--threads", "1")
+            again = [d["slice"] for d in json.loads(out)["pruning"]["decisions"] if d["kept"]]
+            self.expect(f"{name} repeats", again == kept[name], f"{again} {kept[name]}")
+            code, out, said = self.run("trace", self.scan, "Which?", "-o", f"{name}.safetensors", "--model", name)
+            self.expect(f"{name} is traced", code == 0, said)
+        n = len(pruning["decisions"])
+        self.expect("uniform is even", kept["uniform"] == [i * n // PRUNE["max_slices"] for i in range(PRUNE["max_slices"])],
+                    str(kept))
+        self.expect("seeds differ", kept["random"] != kept["random-2"], str(kept))
+        other = str(sorted((self.folder / "scans" / "scans").glob("*.nii.gz"))[1])
+        code, out, said = self.run("inspect", other, "--model", "random", "--json")
+        self.expect("scans differ", [d["slice"] for d in json.loads(out)["pruning"]["decisions"] if d["kept"]] != kept["random"])
+        code, out, said = self.run("model", "tune-prune", self.scan, "--model", "uniform")
+        self.expect("nothing to tune", code == 3 and "prune.choice" in said, said)
+
     def check_millimetres(self):
         self.new("mm", connector={"position": "mm"})
         manifest = self.works("mm")
