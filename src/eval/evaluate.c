@@ -163,7 +163,7 @@ static bool put_question(const tomo_evaluation *e, size_t index, tomo_buffer *ou
     const char *instruction = tomo_evaluation_instruction(e, index);
     char *question = tomo_sample_question(s, instruction != NULL ? instruction : e->model->config.report);
     tomo_buffer text = {.maximum = SIZE_MAX / 2};
-    int64_t tokens = tomo_connector_token_count(&e->model->config.connector);
+    int64_t tokens = tomo_model_config_image_tokens(&e->model->config);
     for (int64_t i = 0; tomo_evaluation_is_benchmark(e) && i < tokens; i++) {
         (void)tomo_buffer_add_text(&text, "<im_patch>");
     }

@@ -98,7 +98,7 @@ tomo_status tomo_session_choose(tomo_session *session, const char *question, con
     tomo_ids prompt = {0}, answers[MOST_CHOICES] = {{0}};
     int32_t letters[MOST_CHOICES];
     tomo_buffer text = {.maximum = SIZE_MAX / 2};
-    int64_t tokens = tomo_connector_token_count(&m->config.connector);
+    int64_t tokens = tomo_model_config_image_tokens(&m->config);
     tomo_status status = write_question(&text, question, choices, count)
                              ? tomo_prompt_question(m, text.data, tokens, &prompt, err)
                              : tomo_fail_memory(err, "a question", text.size);

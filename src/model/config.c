@@ -41,13 +41,15 @@ static tomo_status read_language(const cJSON *root, const char *path, tomo_model
 }
 
 static tomo_status read_prompt(const cJSON *root, const char *path, tomo_model_config *c, tomo_error *err) {
-    static const char *const known[] = {"image_token", "system", "report", "format", NULL};
+    static const char *const known[] = {"image_token", "image", "system", "report", "format", NULL};
     tomo_json_at at = {path, "prompt."};
     const cJSON *section = tomo_json_get(root, "prompt");
     const char *format = "chat";
     c->report = STANDARD_REPORT;
+    c->image = true;
     tomo_status status = tomo_json_only(section, at, known, err);
     if (status == TOMO_OK) status = tomo_json_text(section, "image_token", at, true, &c->image_token, err);
+    if (status == TOMO_OK) status = tomo_json_bool(section, "image", at, false, &c->image, err);
     if (status == TOMO_OK) status = tomo_json_text(section, "system", at, false, &c->system, err);
     if (status == TOMO_OK) status = tomo_json_text(section, "report", at, false, &c->report, err);
     if (status == TOMO_OK) status = tomo_json_text(section, "format", at, false, &format, err);
@@ -125,6 +127,10 @@ tomo_status tomo_model_config_read(const char *path, tomo_model_config *c, tomo_
 void tomo_model_config_free(tomo_model_config *config) {
     cJSON_Delete(config->json);
     *config = (tomo_model_config){0};
+}
+
+int64_t tomo_model_config_image_tokens(const tomo_model_config *config) {
+    return config->image ? tomo_connector_token_count(&config->connector) : 0;
 }
 
 void tomo_model_config_override(cJSON *to, const cJSON *from) {

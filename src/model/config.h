@@ -24,6 +24,7 @@ typedef struct tomo_model_config {
     const char *language_path, *adapter_path;  /* adapter NULL: none */
     const char *image_token, *system, *report; /* system NULL: none */
     tomo_prompt_format prompt_format;
+    bool image; /* false: the scan is not looked at, and prompts have no place for it */
 } tomo_model_config;
 
 /* Unknown keys are refused by name (TOMO_E_HEADER). *config is freed by tomo_model_config_free, also after a
@@ -32,6 +33,9 @@ tomo_status tomo_model_config_read(const char *path, tomo_model_config *config, 
 /* The same of a document, which it takes over; `path` is for messages. */
 tomo_status tomo_model_config_take(const char *path, cJSON *root, tomo_model_config *config, tomo_error *err);
 void tomo_model_config_free(tomo_model_config *config);
+
+/* How many visual tokens a prompt about a scan holds. */
+int64_t tomo_model_config_image_tokens(const tomo_model_config *config);
 
 /* Members of `from` replace those of `to`, section by section; sections that `to` does not have are left out.
  */

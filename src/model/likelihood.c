@@ -51,7 +51,7 @@ static tomo_status encode(const tomo_session *s, const char *question, const cha
     tomo_status status = tomo_tokenizer_encode(m->tokenizer, text, strlen(text), plain, ids, err);
     if (status != TOMO_OK) return status;
     if (s->has_scan) {
-        int64_t tokens = tomo_connector_token_count(&m->config.connector);
+        int64_t tokens = tomo_model_config_image_tokens(&m->config);
         status = question != NULL ? tomo_prompt_question(m, question, tokens, prompt, err)
                                   : tomo_prompt_report(m, NULL, tokens, prompt, err);
     } else if (ids->count > 1) {

@@ -255,8 +255,7 @@ tomo_status tomo_model_info(const tomo_model *m, char **json, tomo_error *err) {
         int64_t bytes, parameters;
         tomo_connector_weight_size(m->connector, &bytes, &parameters);
         cJSON_AddNumberToObject(section, "width", (double)m->config.connector.width);
-        cJSON_AddNumberToObject(section, "visual_tokens",
-                                (double)tomo_connector_token_count(&m->config.connector));
+        cJSON_AddNumberToObject(section, "visual_tokens", (double)tomo_model_config_image_tokens(&m->config));
         add_weights(section, bytes, parameters);
     }
     add_language(root, m);

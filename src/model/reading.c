@@ -317,7 +317,7 @@ static cJSON *describe_pruning(const reader *r) {
 }
 
 static tomo_status describe(reader *r, const tomo_volume *volume, tomo_error *err) {
-    cJSON *root = tomo_volume_manifest(volume, r->slices->record);
+    cJSON *root = tomo_volume_manifest(volume, r->slices != NULL ? r->slices->record : NULL);
     if (root == NULL) return tomo_fail_memory(err, "manifest", 0);
     cJSON *model = cJSON_AddObjectToObject(root, "model");
     const tomo_vit *vit = tomo_encoder_vit(r->model->encoder);
@@ -328,8 +328,8 @@ static tomo_status describe(reader *r, const tomo_volume *volume, tomo_error *er
         cJSON_AddItemToArray(layers, cJSON_CreateNumber((double)r->model->config.layers[i]));
     }
     cJSON_AddNumberToObject(model, "visual_tokens",
-                            (double)tomo_connector_token_count(&r->model->config.connector));
-    cJSON_AddItemToObject(root, "pruning", describe_pruning(r));
+                            (double)tomo_model_config_image_tokens(&r->model->config));
+    if (r->slices != NULL) cJSON_AddItemToObject(root, "pruning", describe_pruning(r));
     r->out->manifest = root;
     return TOMO_OK;
 }
@@ -442,6 +442,10 @@ tomo_status tomo_reading_make(const tomo_model *model, tomo_exec *exec, const to
                               const tomo_read_options *options, tomo_recorder *recorder,
                               tomo_reading *reading, tomo_error *err) {
     reader r = {.model = model, .exec = exec, .recorder = recorder, .out = reading};
+    if (!model->config.image) {
+        r.L = model->config.layer_count;
+        return describe(&r, volume, err);
+    }
     tomo_status status = read_features(&r, volume, options, err);
     if (status == TOMO_OK && recorder != NULL) status = record_end(&r, err);
     double encoded = tomo_seconds();

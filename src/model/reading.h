@@ -21,7 +21,8 @@ typedef struct tomo_reading {
     double slices_seconds, encoder_seconds, connector_seconds;
 } tomo_reading;
 
-/* exec: of the session that reads; recorder NULL: nothing is traced. */
+/* A model without image only describes the scan: no slices, tokens NULL. exec: of the session that reads;
+ * recorder NULL: nothing is traced. */
 tomo_status tomo_reading_make(const tomo_model *model, tomo_exec *exec, const tomo_volume *volume,
                               const tomo_read_options *options, tomo_recorder *recorder,
                               tomo_reading *reading, tomo_error *err);

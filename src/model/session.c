@@ -119,7 +119,7 @@ static bool read_prefix(tomo_session *s, const tomo_ids *ids, size_t length, tom
     tomo_ids prefix = {.data = ids->data, .count = length};
     tomo_arena_reset(s->exec.arena);
     tomo_tensor *x = tomo_prompt_embed(s->model, &s->exec, &prefix, s->reading.tokens,
-                                       tomo_connector_token_count(&s->model->config.connector));
+                                       tomo_model_config_image_tokens(&s->model->config));
     (void)tomo_decoder_extend(s->model->decoder, &s->exec, s->cache, x);
     if (tomo_exec_status(&s->exec, err) != TOMO_OK) return false;
     for (size_t i = 0; i < length; i++) {
@@ -258,7 +258,7 @@ static tomo_status answer_scan(tomo_session *s, const char *question, const tomo
     tomo_status status = needs_scan(s, err);
     if (status == TOMO_OK) status = check_options(options, err);
     if (status == TOMO_OK) {
-        int64_t tokens = tomo_connector_token_count(&s->model->config.connector);
+        int64_t tokens = tomo_model_config_image_tokens(&s->model->config);
         const char *instruction = options != NULL ? options->instruction : NULL;
         status = question != NULL ? tomo_prompt_question(s->model, question, tokens, &prompt, err)
                                   : tomo_prompt_report(s->model, instruction, tokens, &prompt, err);
@@ -320,6 +320,10 @@ tomo_status tomo_session_embed(const tomo_session *session, tomo_embedding what,
                                int *rank, tomo_error *err) {
     tomo_status status = needs_scan(session, err);
     if (status != TOMO_OK) return status;
+    if (!session->model->config.image) {
+        return tomo_fail(err, TOMO_E_UNSUPPORTED, "%s: the model looks at no scan (prompt.image is false)",
+                         session->model->folder);
+    }
     const tomo_reading *r = &session->reading;
     const tomo_connector_config *c = &session->model->config.connector;
     int64_t slices[] = {r->slices, c->encoder_width}, volume[] = {c->encoder_width};

@@ -157,7 +157,7 @@ tomo_status tomo_sample_render(const tomo_model *model, const tomo_sample *sampl
                                const tomo_render_options *options, tomo_rendered *rendered, tomo_error *err) {
     const tomo_render_options none = {0}, *o = options != NULL ? options : &none;
     int64_t image_tokens =
-        o->image_tokens > 0 ? o->image_tokens : tomo_connector_token_count(&model->config.connector);
+        o->image_tokens > 0 ? o->image_tokens : tomo_model_config_image_tokens(&model->config);
     int64_t max_length = o->max_length > 0 ? o->max_length : tomo_decoder_get_config(model->decoder)->context;
     if (model->end_id < 0) {
         return tomo_fail(err, TOMO_E_UNSUPPORTED, "%s: no token is known that ends an answer", model->folder);

@@ -25,6 +25,7 @@ typedef struct report_task {
     tomo_rendered *texts[TOMO_SPLITS]; /* [samples], or NULL: too many */
     tomo_rendered *slots;              /* [slots]: of this step, where texts are not kept */
     tomo_feature_cache *cache;
+    tomo_features nothing;            /* what a model without image sees of a scan */
     tomo_features *features;          /* [batch]: read for this pass */
     const tomo_features **used;       /* [batch]: of this pass, out of `features` or of `held` */
     tomo_features *held[TOMO_SPLITS]; /* [scans]: kept in memory while there is room for more */
@@ -168,6 +169,8 @@ static tomo_status find_features(report_task *t, const tomo_pass *pass, int64_t 
     tomo_augmentation augmentation = augmentation_of(t, pass, i), before = {0};
     if (i > 0) before = augmentation_of(t, pass, i - 1);
     bool plain = tomo_augmentation_is_none(&augmentation), there;
+    t->used[i] = &t->nothing;
+    if (!t->model->config.image) return TOMO_OK;
     bool again = i > 0 && scan == scan_of[pass->picks[i - 1].index] && tomo_augmentation_is_none(&before);
     tomo_features *held = &t->held[pass->split][scan];
     t->used[i] = plain && held->values != NULL ? held : plain && again ? t->used[i - 1] : NULL;
@@ -221,6 +224,7 @@ static void pack(report_task *t, int64_t count) {
 static tomo_tensor *place_scan(report_task *t, tomo_tensor *x, int64_t head, const tomo_features *f,
                                tomo_error *err) {
     tomo_exec *exec = &t->base.exec;
+    if (!t->model->config.image) return x;
     int64_t shape[] = {f->layers, f->kept_count, f->grid[0], f->grid[1], f->width}, count = 0;
     tomo_tensor features = tomo_tensor_over_const(f->values, 5, shape);
     tomo_tape *tape = exec->tape;
@@ -329,7 +333,7 @@ static tomo_status report_reserve(tomo_task *task, tomo_error *err) {
     report_task *t = (report_task *)task;
     const tomo_connector_config *c = &t->model->config.connector;
     const tomo_model_config *m = &t->model->config;
-    int64_t batch = task->stage->batch, T = tomo_connector_token_count(c);
+    int64_t batch = task->stage->batch, T = tomo_model_config_image_tokens(m);
     int64_t K = m->prune.max_slices < m->volume.max_slices ? m->prune.max_slices : m->volume.max_slices;
     if (t->most_tokens == 0) return TOMO_OK;
     tomo_features f = {c->layers, K, {c->grid[0], c->grid[1]}, c->encoder_width, K, 1, NULL, NULL, NULL};
@@ -523,6 +527,12 @@ tomo_status tomo_task_report(const tomo_task_options *o, tomo_task **task, tomo_
     t->model = o->trainee->model;
     t->volume = (tomo_volume_options){.limits = c->limits};
     tomo_status status = tomo_task_init(&t->base, &kind, o, err);
+    if (status == TOMO_OK && !t->model->config.image && (o->stage->parts & TOMO_PART_CONNECTOR)) {
+        status = tomo_fail(err, TOMO_E_UNSUPPORTED,
+                           "stage %s: trains the connector of a model that looks at no scan (prompt.image is "
+                           "false); lora or language are wanted",
+                           o->stage->name);
+    }
     if (status == TOMO_OK) status = tomo_exec_init(&t->reader, c->kernels, c->pool, &c->hooks, 0, err);
     if (status == TOMO_OK) status = open_split(t, o, TOMO_SPLIT_TRAIN, o->stage->data.train, err);
     if (status == TOMO_OK && o->stage->data.validation != NULL && o->stage->evaluate_every > 0) {
@@ -534,7 +544,7 @@ tomo_status tomo_task_report(const tomo_task_options *o, tomo_task **task, tomo_
                  o->stage->data.validation != NULL ? o->stage->data.validation : "");
     }
     if (status == TOMO_OK) status = make_room(t, err);
-    if (status == TOMO_OK) status = open_cache(t, o, err);
+    if (status == TOMO_OK && t->model->config.image) status = open_cache(t, o, err);
     if (status == TOMO_OK) status = list_parameters(t, o->trainee, err);
     if (status != TOMO_OK) {
         tomo_task_free(&t->base);

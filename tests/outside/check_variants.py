@@ -61,17 +61,21 @@ class Checks:
                                  language or self.parts[1], "--config", f"{name}.json", "--seed", "1")
         self.expect(f"{name} is made", code == 0, said)
 
-    def train(self, name, run=None, **stage):
-        """Trains the model `name`; returns its losses. Features are shared by all runs."""
-        run = run or f"{name}-run"
+    def try_training(self, name, run, stage, config=None):
+        """Exit status and what was said. Features are shared by all runs."""
         stage = dict({"name": "all", "train": ["connector", "language"], "learning_rate": 3e-3, "steps": 40, "batch": 4,
                       "warmup_steps": 3}, **stage)
-        (self.folder / f"{run}.json").write_text(json.dumps(
-            {"run": run, "model": name, "seed": 1, "data": {"path": "scans", "cache": "features"}, "stages": [stage]}))
-        p = subprocess.run([self.tomo, "train", f"{run}.json"], capture_output=True, text=True, cwd=self.folder, timeout=600)
-        self.said = p.stderr
-        self.expect(f"{run} trains", p.returncode == 0, p.stderr[-500:])
-        if p.returncode != 0:
+        recipe = {"run": run, "model": name, "seed": 1, "data": {"path": "scans", "cache": "features"}, "stages": [stage]}
+        (self.folder / f"{run}.json").write_text(json.dumps(dict(recipe, **({"config": config} if config else {}))))
+        code, _, said = self.run("train", f"{run}.json")
+        return code, said
+
+    def train(self, name, run=None, config=None, **stage):
+        """Trains the model `name`; returns its losses."""
+        run = run or f"{name}-run"
+        code, said = self.try_training(name, run, stage, config)
+        self.expect(f"{run} trains", code == 0, said[-500:])
+        if code != 0:
             return []
         lines = (self.folder / run / "metrics.jsonl").read_text().splitlines()
         return [s["loss"] for s in map(json.loads, lines) if "loss" in s]
@@ -134,6 +138,27 @@ class Checks:
         self.expect("scans differ", [d["slice"] for d in json.loads(out)["pruning"]["decisions"] if d["kept"]] != kept["random"])
         code, out, said = self.run("model", "tune-prune", self.scan, "--model", "uniform")
         self.expect("nothing to tune", code == 3 and "prune.choice" in said, said)
+
+    def check_blind(self):
+        """No image: the encoder is not run, the prompt has no place for it, and every scan gets one answer."""
+        before = self.entries()
+        self.new("blind", prompt={"image": False})
+        manifest = self.works("blind", train=["language"])
+        self.expect("blind computes nothing", self.entries() == before and "pruning" not in manifest and
+                    manifest["model"]["visual_tokens"] == 0, str(manifest)[:300])
+        scans = sorted((self.folder / "scans" / "scans").glob("*.nii.gz"))
+        said = {self.run("report", s, "--model", "blind-run/model", "--max-tokens", "12")[1] for s in scans}
+        self.expect("blind sees no scan", len(said) == 1 and said != {""}, str(said))
+        code, _, said = self.run("embed", self.scan, "-o", "blind.npy", "--model", "blind")
+        self.expect("blind has no features", code == 3 and "prompt.image" in said, f"{code} {said}")
+        # the same switch in a recipe, on a model that sees; and what makes no sense
+        self.new("seeing")
+        config = {"prompt": {"image": False}}
+        self.train("seeing", run="shut", train=["lora"], lora={"rank": 2}, config=config, steps=3)
+        said = {self.run("report", s, "--model", "shut/model", "--max-tokens", "12")[1] for s in scans}
+        self.expect("a recipe shuts the eyes", len(said) == 1, str(said))
+        code, said = self.try_training("seeing", "nothing", {"train": ["connector", "language"]}, config)
+        self.expect("no connector to train", code == 3 and "prompt.image" in said, f"{code} {said}")
 
     def check_millimetres(self):
         self.new("mm", connector={"position": "mm"})
