@@ -2,6 +2,7 @@
 
 #include "fusion/frequency.h"
 #include "fusion/prune.h"
+#include "fusion/vit3d.h"
 #include "fusion/window_attention.h"
 #include "tensor/tape.h"
 
@@ -9,7 +10,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define NORM_EPS 1e-6
 
@@ -41,85 +41,14 @@ struct tomo_connector {
     tomo_connector_config config;
     tomo_arena *arena; /* what had to be widened to float */
     int64_t bytes, parameters;
+    tomo_vit3d vit3d; /* or, of the other kind: */
     norm norm_in, norm_out;
     tomo_linear proj_in;  /* C -> d */
     tomo_linear position; /* d -> d, no bias */
     fusion_block fusion[TOMO_CONNECTOR_BLOCKS];
     injection injection[TOMO_CONNECTOR_BLOCKS];
-    tomo_linear proj1, proj2; /* d -> D -> D */
+    tomo_linear proj1, proj2; /* d -> D -> D, of both */
 };
-
-/* --------------------------------------------------------------------- configuration */
-
-static tomo_status parse_list(const cJSON *section, const char *key, tomo_json_at at, int count, int64_t *out,
-                              tomo_error *err) {
-    const cJSON *list = tomo_json_get(section, key);
-    bool good = cJSON_IsArray(list) && cJSON_GetArraySize(list) == count;
-    for (int i = 0; i < count && good; i++) {
-        good = tomo_json_whole(cJSON_GetArrayItem(list, i), 1, 4096, &out[i]);
-    }
-    if (good) return TOMO_OK;
-    return tomo_fail(err, TOMO_E_HEADER, "%s: \"%s%s\" must be a list of %d whole numbers from 1 to 4096",
-                     at.file, at.section, key, count);
-}
-
-static tomo_status check_config(const tomo_connector_config *c, tomo_json_at at, tomo_error *err) {
-    if (c->width % 2 != 0 || c->width % c->heads != 0) {
-        return tomo_fail(err, TOMO_E_HEADER,
-                         "%s: \"%swidth\" is %lld; it must be even and divisible by %lld heads", at.file,
-                         at.section, (long long)c->width, (long long)c->heads);
-    }
-    return TOMO_OK;
-}
-
-static tomo_status parse_position(const cJSON *section, tomo_json_at at, tomo_slice_position *position,
-                                  tomo_error *err) {
-    const char *name = "relative";
-    tomo_status status = tomo_json_text(section, "position", at, false, &name, err);
-    if (status != TOMO_OK) return status;
-    *position = strcmp(name, "mm") == 0 ? TOMO_POSITION_MM : TOMO_POSITION_RELATIVE;
-    if (*position == TOMO_POSITION_MM || strcmp(name, "relative") == 0) return TOMO_OK;
-    return tomo_fail(err, TOMO_E_HEADER, "%s: \"%sposition\" is \"%.40s\"; relative or mm is wanted", at.file,
-                     at.section, name);
-}
-
-tomo_status tomo_connector_parse(const cJSON *section, tomo_json_at at, tomo_connector_config *c,
-                                 tomo_error *err) {
-    static const char *const known[] = {
-        "width",          "filter_bins", "fusion_blocks", "injection_layers", "heads",
-        "mlp_ratio",      "tokens",      "layers",        "encoder_width",    "grid",
-        "language_width", "spatial",     "frequency",     "position",         NULL};
-    *c = (tomo_connector_config){.spatial = true, .frequency = true};
-    const struct {
-        const char *key;
-        int64_t low, high, *value;
-    } numbers[] = {
-        {"width", 2, 65536, &c->width},
-        {"filter_bins", 1, 4096, &c->filter_bins},
-        {"fusion_blocks", 0, TOMO_CONNECTOR_BLOCKS, &c->fusion_blocks},
-        {"injection_layers", 0, TOMO_CONNECTOR_BLOCKS, &c->injection_layers},
-        {"heads", 1, 1024, &c->heads},
-        {"mlp_ratio", 1, 64, &c->mlp_ratio},
-        {"layers", 1, TOMO_CONNECTOR_LAYERS, &c->layers},
-        {"encoder_width", 1, 65536, &c->encoder_width},
-        {"language_width", 1, 65536, &c->language_width},
-    };
-    tomo_status status = tomo_json_only(section, at, known, err);
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0] && status == TOMO_OK; i++) {
-        status = tomo_json_int(section, numbers[i].key, at, true, numbers[i].low, numbers[i].high,
-                               numbers[i].value, err);
-    }
-    if (status == TOMO_OK) status = parse_list(section, "grid", at, 2, c->grid, err);
-    if (status == TOMO_OK) status = parse_list(section, "tokens", at, 3, c->tokens, err);
-    if (status == TOMO_OK) status = tomo_json_bool(section, "spatial", at, false, &c->spatial, err);
-    if (status == TOMO_OK) status = tomo_json_bool(section, "frequency", at, false, &c->frequency, err);
-    if (status == TOMO_OK) status = parse_position(section, at, &c->position, err);
-    return status == TOMO_OK ? check_config(c, at, err) : status;
-}
-
-int64_t tomo_connector_token_count(const tomo_connector_config *config) {
-    return config->tokens[0] * config->tokens[1] * config->tokens[2];
-}
 
 /* --------------------------------------------------------------------------- weights */
 
@@ -170,15 +99,25 @@ static void bind_injection(tomo_binder *b, const tomo_connector_config *c, injec
     n->fc2 = tomo_bind_linear(b, d, c->mlp_ratio * d, true, "fc2");
 }
 
+static void bind_projector(tomo_binder *b, tomo_connector *n) {
+    int64_t D = n->config.language_width;
+    n->proj1 = tomo_bind_linear(b, D, n->config.width, true, "proj1");
+    n->proj2 = tomo_bind_linear(b, D, D, true, "proj2");
+}
+
 static void bind_all(tomo_binder *b, tomo_connector *n) {
     const tomo_connector_config *c = &n->config;
     char prefix[32];
+    if (c->kind == TOMO_CONNECTOR_VIT3D) {
+        tomo_vit3d_bind(b, c, &n->vit3d);
+        bind_projector(b, n);
+        return;
+    }
     n->norm_in = bind_norm(b, c->encoder_width, "norm_in");
     n->proj_in = tomo_bind_linear(b, c->width, c->encoder_width, true, "proj_in");
     n->position = tomo_bind_linear(b, c->width, c->width, false, "position");
     n->norm_out = bind_norm(b, c->width, "norm_out");
-    n->proj1 = tomo_bind_linear(b, c->language_width, c->width, true, "proj1");
-    n->proj2 = tomo_bind_linear(b, c->language_width, c->language_width, true, "proj2");
+    bind_projector(b, n);
     b->prefix = prefix;
     for (int64_t i = 0; i < c->fusion_blocks; i++) {
         (void)snprintf(prefix, sizeof prefix, "fusion.%d.", (int)i);
@@ -356,18 +295,14 @@ static tomo_tensor *inject(const tomo_connector *c, int index, tomo_exec *exec, 
     return y;
 }
 
-tomo_tensor *tomo_connector_forward(const tomo_connector *n, tomo_exec *exec, const tomo_tensor *features,
-                                    const int64_t *kept, int64_t slices, double slice_mm) {
+/* deep [K, h, w, C] -> [K, h, w, d] */
+static tomo_tensor *run_fusion(const tomo_connector *n, tomo_exec *exec, const tomo_tensor *deep,
+                               const int64_t *kept, int64_t slices, double slice_mm) {
     const tomo_connector_config *c = &n->config;
-    if (features == NULL || exec->error.status != TOMO_OK) return NULL;
-    int64_t L = features->shape[0], K = features->shape[1];
-    assert(features->rank == 5 && L == c->layers && features->shape[4] == c->encoder_width);
-    int64_t *runs = tomo_exec_alloc(exec, K, sizeof *runs);
+    int64_t K = deep->shape[0], *runs = tomo_exec_alloc(exec, K, sizeof *runs);
     if (runs == NULL) return NULL;
     tomo_run_lengths(kept, K, slices, runs);
-    tomo_tensor deep = tomo_tensor_narrow(features, 0, L - 1, 1);
-    deep = tomo_tensor_reshape(&deep, 4, features->shape + 1);
-    tomo_tensor *x = embed(n, exec, &deep, kept, position_span(c, slices, slice_mm));
+    tomo_tensor *x = embed(n, exec, deep, kept, position_span(c, slices, slice_mm));
     tomo_exec_show(exec, x, "embedded");
     tomo_tape_begin_layers(exec);
     for (int i = 0; i < c->fusion_blocks; i++) {
@@ -376,17 +311,37 @@ tomo_tensor *tomo_connector_forward(const tomo_connector *n, tomo_exec *exec, co
         tomo_exec_show(exec, x, "fusion.%d", i);
     }
     tomo_tape_end_layers(exec);
-    tomo_tensor *tokens = tomo_op_adaptive_pool3d(exec, x, c->tokens);
-    if (tokens == NULL) return NULL;
-    *tokens = tomo_tensor_reshape(tokens, 2, (int64_t[]){tomo_connector_token_count(c), c->width});
-    tomo_exec_show(exec, tokens, "compressed");
+    return x;
+}
+
+/* tokens [T, d] -> [T, d], normed */
+static tomo_tensor *run_injection(const tomo_connector *n, tomo_exec *exec, tomo_tensor *tokens,
+                                  const tomo_tensor *features) {
     tomo_tape_begin_layers(exec);
-    for (int i = 0; i < c->injection_layers && tokens != NULL; i++) {
+    for (int i = 0; i < n->config.injection_layers && tokens != NULL; i++) {
         if (i > 0) tomo_tape_next_layer(exec);
         tokens = inject(n, i, exec, tokens, features);
     }
     tomo_tape_end_layers(exec);
-    tokens = apply_norm(exec, tokens, &n->norm_out);
+    return apply_norm(exec, tokens, &n->norm_out);
+}
+
+tomo_tensor *tomo_connector_forward(const tomo_connector *n, tomo_exec *exec, const tomo_tensor *features,
+                                    const int64_t *kept, int64_t slices, double slice_mm) {
+    const tomo_connector_config *c = &n->config;
+    bool fusion = c->kind == TOMO_CONNECTOR_FUSION;
+    if (features == NULL || exec->error.status != TOMO_OK) return NULL;
+    int64_t L = features->shape[0];
+    assert(features->rank == 5 && L == c->layers && features->shape[4] == c->encoder_width);
+    tomo_tensor deep = tomo_tensor_narrow(features, 0, L - 1, 1);
+    deep = tomo_tensor_reshape(&deep, 4, features->shape + 1);
+    tomo_tensor *x = fusion ? run_fusion(n, exec, &deep, kept, slices, slice_mm)
+                            : tomo_vit3d_forward(&n->vit3d, c, exec, &deep);
+    tomo_tensor *tokens = tomo_op_adaptive_pool3d(exec, x, c->tokens);
+    if (tokens == NULL) return NULL;
+    *tokens = tomo_tensor_reshape(tokens, 2, (int64_t[]){tomo_connector_token_count(c), c->width});
+    tomo_exec_show(exec, tokens, "compressed");
+    if (fusion) tokens = run_injection(n, exec, tokens, features);
     tokens = tomo_op_linear(exec, tokens, &n->proj1, TOMO_ACT_GELU, NULL);
     return tomo_op_linear(exec, tokens, &n->proj2, TOMO_ACT_NONE, NULL);
 }

@@ -1,5 +1,6 @@
 /* connector.h - everything between the frozen 2D encoder and the language model: spatial-frequency fusion,
- * compression, fine-grained injection, projection. Defined by tests/reference/make/connector.py.
+ * compression, fine-grained injection, projection. Defined by tests/reference/make/connector.py. A second
+ * kind takes the place of all but compression and projection: a 3D vision transformer (vit3d.h).
  *
  *     S  slices of the scan          K  kept slices           h, w  patch grid       C  encoder width
  *     L  encoder layers read, shallow to deep                 d     connector width
@@ -24,13 +25,21 @@ typedef enum tomo_slice_position {
  */
 #define TOMO_POSITION_SCALE_MM 500.0
 
+typedef enum tomo_connector_kind { TOMO_CONNECTOR_FUSION, TOMO_CONNECTOR_VIT3D } tomo_connector_kind;
+
 typedef struct tomo_connector_config {
+    tomo_connector_kind kind;
     int64_t layers, encoder_width, width, language_width;
     int64_t grid[2];
-    int64_t filter_bins, fusion_blocks, injection_layers, heads, mlp_ratio;
+    int64_t heads, mlp_ratio;
     int64_t tokens[3];
+    /* fusion */
+    int64_t filter_bins, fusion_blocks, injection_layers;
     bool spatial, frequency; /* ablation switches: the branches of a fusion block */
     tomo_slice_position position;
+    /* vit3d: transformer blocks; how many slices it reads, all of the scan's and as many of every scan's; how
+     * many of them one patch holds */
+    int64_t blocks, slices, patch_slices;
 } tomo_connector_config;
 
 /* The "connector" section of config.json; unknown keys and impossible sizes are refused by name. */
@@ -57,10 +66,10 @@ tomo_status tomo_connector_parameters(const tomo_connector_config *config, tomo_
 /* Bytes of the weights as stored, and their number. */
 void tomo_connector_weight_size(const tomo_connector *connector, int64_t *bytes, int64_t *parameters);
 
-/* features [L, K, h, w, C] of the kept slices, kept [K] their indices among the scan's `slices`, which lie
- * slice_mm apart (above 0 for positions in mm, where it alone matters) -> visual tokens [T, D] in the exec's
- * arena; NULL after a failure (exec.h). Shows (trace) embedded, fusion.i, compressed, injection.i,
- * injection.i.attention. */
+/* features [L, K, h, w, C] of the kept slices (vit3d: K as configured, and no gradient), kept [K] their
+ * indices among the scan's `slices`, which lie slice_mm apart (above 0 for positions in mm, where it alone
+ * matters) -> visual tokens [T, D] in the exec's arena; NULL after a failure (exec.h). Shows (trace)
+ * embedded, fusion.i, compressed, injection.i, injection.i.attention. */
 tomo_tensor *tomo_connector_forward(const tomo_connector *connector, tomo_exec *exec,
                                     const tomo_tensor *features, const int64_t *kept, int64_t slices,
                                     double slice_mm);

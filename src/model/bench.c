@@ -82,6 +82,12 @@ static double operations_of(const tomo_product *products, int count) {
 }
 
 /* The products of one batch through the encoder, and of one prompt through the language model. */
+/* Not where features are the pixels themselves. */
+static bool has_encoder(const bench *b) {
+    const tomo_model *m = b->session->model;
+    return m->reads_scans && !tomo_encoder_vit(m->encoder)->is_pixels;
+}
+
 static void plan(bench *b) {
     const tomo_decoder_config *c = tomo_decoder_get_config(b->session->model->decoder);
     int64_t T = b->options.prompt_tokens, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
@@ -94,7 +100,7 @@ static void plan(bench *b) {
     /* q k^T and p v, causal: half of T x T; and the last token's logits. */
     b->prefill_operations += 2.0 * (double)T * (double)T * (double)q * (double)c->layers +
                              2.0 * (double)c->vocabulary * (double)c->hidden;
-    if (!b->session->model->reads_scans) return;
+    if (!has_encoder(b)) return;
     const tomo_vit *v = tomo_encoder_vit(b->session->model->encoder);
     int64_t side = v->image_size / v->patch_size, P = side * side, C = v->width;
     int64_t M = v->layers[0].fc1.weight.shape[0], batch = tomo_reading_batch(b->session->model);
@@ -115,7 +121,7 @@ static tomo_status prepare_rates(bench *b, tomo_error *err) {
     int threads = tomo_pool_threads(b->session->exec.pool);
     if (!m->half) return TOMO_OK;
     tomo_status status = tomo_gemm_rate_create(b->prefill, b->prefill_count, threads, &b->prefill_rate, err);
-    if (status == TOMO_OK && m->reads_scans)
+    if (status == TOMO_OK && has_encoder(b))
         status = tomo_gemm_rate_create(b->encoder, b->encoder_count, threads, &b->encoder_rate, err);
     return status;
 }
@@ -181,8 +187,8 @@ static tomo_status bench_connector(bench *b, tomo_error *err) {
     tomo_exec *exec = &b->session->exec;
     const tomo_model *m = b->session->model;
     const tomo_connector_config *c = &m->config.connector;
-    int64_t K =
-        m->config.prune.max_slices < b->options.slices ? m->config.prune.max_slices : b->options.slices;
+    int64_t K = tomo_model_config_most_slices(&m->config);
+    if (K > b->options.slices && c->kind == TOMO_CONNECTOR_FUSION) K = b->options.slices;
     int64_t shape[] = {c->layers, K, c->grid[0], c->grid[1], c->encoder_width}, kept[4096];
     double times[MOST_REPEATS];
     if (K > 4096) K = shape[1] = 4096;
@@ -379,7 +385,7 @@ static tomo_status bench_profile(bench *b, tomo_error *err) {
     tomo_status status = bench_shapes(b, b->encoder, b->encoder_count, err);
     if (status == TOMO_OK) status = bench_shapes(b, b->prefill, b->prefill_count, err);
     if (status != TOMO_OK) return status;
-    if (b->session->model->reads_scans) status = profile_stage(b, "encoder_batch", one_batch, err);
+    if (has_encoder(b)) status = profile_stage(b, "encoder_batch", one_batch, err);
     if (status == TOMO_OK) status = profile_stage(b, "prefill", one_prompt, err);
     return status == TOMO_OK ? profile_stage(b, "decode", some_tokens, err) : status;
 }
@@ -397,7 +403,7 @@ static tomo_status run(bench *b, tomo_error *err) {
     tomo_error failure = {0};
     tomo_status status = TOMO_OK;
     /* Every stage once, so that the peak is that of the work and not of the measurement. */
-    if (b->session->model->reads_scans) status = one_batch(b, &seconds, err);
+    if (has_encoder(b)) status = one_batch(b, &seconds, err);
     if (status == TOMO_OK && read_prompt(b, &failure) == NULL) {
         if (err != NULL) *err = failure;
         status = failure.status;
@@ -412,10 +418,8 @@ static tomo_status run(bench *b, tomo_error *err) {
                                      &b->machine, err);
     }
     if (status == TOMO_OK) status = prepare_rates(b, err);
-    if (status == TOMO_OK && b->session->model->reads_scans) {
-        status = bench_encoder(b, err);
-        if (status == TOMO_OK) status = bench_connector(b, err);
-    }
+    if (status == TOMO_OK && has_encoder(b)) status = bench_encoder(b, err);
+    if (status == TOMO_OK && b->session->model->reads_scans) status = bench_connector(b, err);
     if (status == TOMO_OK) status = bench_prefill(b, err);
     if (status == TOMO_OK) status = bench_decode(b, err);
     if (status == TOMO_OK) bench_memory(b, peak);

@@ -82,6 +82,26 @@ static tomo_status read_top(const cJSON *root, const char *path, tomo_error *err
     return status;
 }
 
+/* A 3D transformer has a place for each slice: every scan must come with as many, and none may be dropped. */
+static tomo_status check_vit3d(const tomo_model_config *c, const char *path, tomo_error *err) {
+    int64_t wanted = c->connector.slices;
+    if (!c->volume.has_size || c->volume.size[0] != wanted) {
+        return tomo_fail(
+            err, TOMO_E_HEADER,
+            "%s: \"volume.size\" must begin with \"connector.slices\", %lld: vit3d reads no other "
+            "number of slices",
+            path, (long long)wanted);
+    }
+    if (c->prune.choice != TOMO_CHOICE_UNIFORM || c->prune.max_slices < wanted) {
+        return tomo_fail(
+            err, TOMO_E_HEADER,
+            "%s: section \"prune\" must keep all %lld slices for vit3d: {\"choice\": \"uniform\", "
+            "\"max_slices\": %lld}",
+            path, (long long)wanted, (long long)wanted);
+    }
+    return TOMO_OK;
+}
+
 static tomo_status check(const tomo_model_config *c, const char *path, tomo_error *err) {
     if (c->prune.min_slices > c->prune.max_slices) {
         return tomo_fail(err, TOMO_E_HEADER,
@@ -93,7 +113,7 @@ static tomo_status check(const tomo_model_config *c, const char *path, tomo_erro
                          "%s: \"connector.layers\" is %lld, but \"encoder.layers\" names %d", path,
                          (long long)c->connector.layers, c->layer_count);
     }
-    return TOMO_OK;
+    return c->connector.kind == TOMO_CONNECTOR_VIT3D ? check_vit3d(c, path, err) : TOMO_OK;
 }
 
 tomo_status tomo_model_config_take(const char *path, cJSON *root, tomo_model_config *c, tomo_error *err) {
@@ -131,6 +151,11 @@ void tomo_model_config_free(tomo_model_config *config) {
 
 int64_t tomo_model_config_image_tokens(const tomo_model_config *config) {
     return config->image ? tomo_connector_token_count(&config->connector) : 0;
+}
+
+int64_t tomo_model_config_most_slices(const tomo_model_config *config) {
+    int64_t all = config->volume.has_size ? config->volume.size[0] : config->volume.max_slices;
+    return config->prune.max_slices < all ? config->prune.max_slices : all;
 }
 
 void tomo_model_config_override(cJSON *to, const cJSON *from) {

@@ -37,6 +37,9 @@ void tomo_model_config_free(tomo_model_config *config);
 /* How many visual tokens a prompt about a scan holds. */
 int64_t tomo_model_config_image_tokens(const tomo_model_config *config);
 
+/* The most slices that the connector gets of a scan. */
+int64_t tomo_model_config_most_slices(const tomo_model_config *config);
+
 /* Members of `from` replace those of `to`, section by section; sections that `to` does not have are left out.
  */
 void tomo_model_config_override(cJSON *to, const cJSON *from);

@@ -22,6 +22,8 @@
 #include <unistd.h>
 
 #define MOST_TENSORS 4096
+/* Of timm's trunc_normal_ and of the ViT that it ports. */
+#define VIT_SPREAD 0.02
 
 typedef struct maker {
     tomo_context *context;
@@ -38,10 +40,19 @@ typedef struct maker {
 
 /* ------------------------------------------------------------------------ random weights */
 
-/* What Connector.initialise of connector.py does: what a fusion block or an injection adds starts at 0. */
+/* Whether it belongs to the 3D transformer itself (fusion/vit3d.c). */
+static bool of_vit3d(const char *name) {
+    return strncmp(name, "blocks.", 7) == 0 || strncmp(name, "patch.", 6) == 0 ||
+           strcmp(name, "positions") == 0;
+}
+
+/* What Connector.initialise of connector.py does: what a fusion block or an injection adds starts at 0. A 3D
+ * transformer starts as vision transformers do: matrices and positions normal with VIT_SPREAD, cut off at two
+ * of it. */
 static double connector_start(const char *name, int rank, bool *random) {
     bool is_norm = strstr(name, "norm") != NULL && tomo_ends_with(name, "weight");
-    *random = false;
+    *random = of_vit3d(name) && rank > 1;
+    if (*random) return 0;
     if (tomo_ends_with(name, ".real") || is_norm) return 1;
     if (rank == 1 || tomo_ends_with(name, ".imag") || tomo_ends_with(name, "fc2.weight")) return 0;
     if (strncmp(name, "fusion.", 7) == 0 && tomo_ends_with(name, ".out.weight")) return 0;
@@ -56,11 +67,21 @@ static double stand_in_start(const char *name, int rank, bool *random) {
     return is_norm ? 1 : 0;
 }
 
+/* Normal, within `most` deviations. */
+static double draw_normal(tomo_random *random, double most) {
+    double x;
+    do {
+        x = tomo_random_normal(random);
+    } while (fabs(x) > most);
+    return x;
+}
+
 /* Fills n elements with a value or with random numbers of standard deviation `spread`. */
 static void fill(maker *m, tomo_stored *t, double value, bool random, double spread) {
+    double cut = m->is_connector && of_vit3d(t->name) ? 2 : INFINITY;
     for (int64_t i = 0; i < t->count; i++) {
         double x = value;
-        if (random && m->is_connector) x = spread * tomo_random_normal(&m->random);
+        if (random && m->is_connector) x = spread * draw_normal(&m->random, cut);
         if (random && !m->is_connector)
             x = spread * 3.4641016151377544 * (tomo_random_unit(&m->random) - 0.5);
         if (t->dtype == TOMO_BF16) {
@@ -93,7 +114,8 @@ static void add_tensor(void *user, const char *name, int rank, const int64_t *sh
         m->is_connector ? connector_start(name, rank, &random) : stand_in_start(name, rank, &random);
     int64_t fan_in = rank > 1 && shape[0] > 0 ? t->count / shape[0] : 1;
     bool is_table = strstr(name, "embed_tokens") != NULL || strstr(name, "pos_embed") != NULL;
-    fill(m, t, value, random, is_table ? 0.5 : 1 / sqrt((double)fan_in));
+    double spread = is_table ? 0.5 : 1 / sqrt((double)fan_in);
+    fill(m, t, value, random, m->is_connector && of_vit3d(name) ? VIT_SPREAD : spread);
     m->count++;
     if (tomo_progress(&m->context->hooks, "making weights", (int64_t)m->count, 0, &m->error) != TOMO_OK)
         return;

@@ -4,15 +4,37 @@
 #include "text/tokenizer.h"
 #include "vision/encoder.h"
 
+#include <string.h>
+
 /* A connector for volumes of M3D's kind: 256 tokens, three layers read. */
 #define CONNECTOR_WIDTH 512
 #define CONNECTOR_HEADS 8
+/* A 3D transformer that a few hundred scans may still train: 3 million parameters, and with patches of 4
+ * slices of a scan of 64 and 16 x 16 pixels of 128 x 128 1024 of them. */
+#define VIT3D_WIDTH 192
+#define VIT3D_HEADS 3
+#define VIT3D_BLOCKS 6
+#define VIT3D_SLICES 64
+#define VIT3D_PATCH 4
 
-/* A shallow, a middle and the last hidden state. */
-static void add_layers(cJSON *section, int64_t depth) {
-    cJSON *list = cJSON_AddArrayToObject(section, "layers");
-    const int64_t layers[] = {depth / 3, 2 * depth / 3, depth};
-    for (int i = 0; i < 3; i++) cJSON_AddItemToArray(list, cJSON_CreateNumber((double)layers[i]));
+/* What the settings have to suit. */
+typedef struct parts {
+    const tomo_vit *vit;
+    const tomo_decoder_config *language;
+    const char *image_token;
+    bool vit3d;
+    int64_t slices; /* that a vit3d reads */
+} parts;
+
+typedef struct number {
+    const char *key;
+    int64_t value;
+} number;
+
+static void add_numbers(cJSON *section, const number *numbers, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        cJSON_AddNumberToObject(section, numbers[i].key, (double)numbers[i].value);
+    }
 }
 
 static cJSON *whole_numbers(const int64_t *values, int count) {
@@ -21,7 +43,15 @@ static cJSON *whole_numbers(const int64_t *values, int count) {
     return list;
 }
 
-static void add_volume(cJSON *root) {
+/* A shallow, a middle and the last hidden state; of pixels, and for a vit3d, the last alone. */
+static void add_layers(cJSON *section, const parts *p) {
+    int64_t depth = p->vit->depth;
+    const int64_t layers[] = {depth / 3, 2 * depth / 3, depth};
+    bool one = p->vit3d || depth < 3;
+    cJSON_AddItemToObject(section, "layers", whole_numbers(layers + (one ? 2 : 0), one ? 1 : 3));
+}
+
+static void add_volume(cJSON *root, const parts *p) {
     static const double windows[3][2] = {{40, 400}, {-600, 1500}, {400, 1800}}; /* abdomen, lung, bone */
     cJSON *volume = cJSON_AddObjectToObject(root, "volume"),
           *list = cJSON_AddArrayToObject(volume, "windows");
@@ -31,35 +61,40 @@ static void add_volume(cJSON *root) {
         cJSON_AddNumberToObject(w, "width", windows[i][1]);
         cJSON_AddItemToArray(list, w);
     }
-    cJSON_AddNumberToObject(volume, "max_slices", 256);
-    cJSON *prune = cJSON_AddObjectToObject(root, "prune"), *guard = cJSON_AddObjectToObject(prune, "guard");
+    if (p->vit3d) {
+        int64_t side = p->vit->image_size;
+        cJSON_AddItemToObject(volume, "size", whole_numbers((int64_t[]){p->slices, side, side}, 3));
+    } else {
+        cJSON_AddNumberToObject(volume, "max_slices", 256);
+    }
+}
+
+static void add_prune(cJSON *root, const parts *p) {
+    cJSON *prune = cJSON_AddObjectToObject(root, "prune");
+    if (p->vit3d) { /* all of them */
+        cJSON_AddStringToObject(prune, "choice", "uniform");
+        cJSON_AddNumberToObject(prune, "max_slices", (double)p->slices);
+        return;
+    }
     cJSON_AddNumberToObject(prune, "threshold", 0.98);
     cJSON_AddNumberToObject(prune, "min_slices", 8);
     cJSON_AddNumberToObject(prune, "max_slices", 32);
+    cJSON *guard = cJSON_AddObjectToObject(prune, "guard");
     cJSON_AddNumberToObject(guard, "threshold", 0.9);
     cJSON_AddNumberToObject(guard, "patches", 2);
 }
 
-static void add_connector(cJSON *root, const tomo_vit *vit, const tomo_decoder_config *language) {
+static void add_connector(cJSON *root, const parts *p) {
     cJSON *c = cJSON_AddObjectToObject(root, "connector");
-    int64_t side = vit->image_size / vit->patch_size;
-    const struct {
-        const char *key;
-        int64_t value;
-    } numbers[] = {
-        {"width", CONNECTOR_WIDTH},
-        {"filter_bins", 17},
-        {"fusion_blocks", 2},
-        {"injection_layers", 2},
-        {"heads", CONNECTOR_HEADS},
-        {"mlp_ratio", 4},
-        {"layers", 3},
-        {"encoder_width", vit->width},
-        {"language_width", language->hidden},
-    };
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        cJSON_AddNumberToObject(c, numbers[i].key, (double)numbers[i].value);
-    }
+    int64_t side = p->vit->image_size / p->vit->patch_size;
+    const number fusion[] = {{"width", CONNECTOR_WIDTH}, {"filter_bins", 17},        {"fusion_blocks", 2},
+                             {"injection_layers", 2},    {"heads", CONNECTOR_HEADS}, {"mlp_ratio", 4}};
+    const number vit3d[] = {{"width", VIT3D_WIDTH}, {"blocks", VIT3D_BLOCKS}, {"heads", VIT3D_HEADS},
+                            {"mlp_ratio", 4},       {"slices", p->slices},    {"patch_slices", VIT3D_PATCH}};
+    const number common[] = {{"encoder_width", p->vit->width}, {"language_width", p->language->hidden}};
+    if (p->vit3d) cJSON_AddStringToObject(c, "kind", "vit3d");
+    add_numbers(c, p->vit3d ? vit3d : fusion, 6);
+    add_numbers(c, common, 2);
     cJSON_AddItemToObject(c, "grid", whole_numbers((int64_t[]){side, side}, 2));
     cJSON_AddItemToObject(c, "tokens", whole_numbers((int64_t[]){4, 8, 8}, 3));
 }
@@ -83,16 +118,18 @@ static const char *find_image_token(const tomo_tokenizer *tokenizer) {
 }
 
 /* What stands where nothing else was asked for. */
-static void write_standard(cJSON *root, const tomo_vit *vit, const tomo_decoder_config *language,
-                           const char *image_token) {
+static cJSON *write_standard(const parts *p) {
+    cJSON *root = cJSON_CreateObject();
     cJSON_AddStringToObject(root, "model_type", "tomoscribe");
     cJSON *section = cJSON_AddObjectToObject(root, "encoder");
     cJSON_AddStringToObject(section, "path", "encoder");
-    add_layers(section, vit->depth);
-    add_volume(root);
-    add_connector(root, vit, language);
+    add_layers(section, p);
+    add_volume(root, p);
+    add_prune(root, p);
+    add_connector(root, p);
     cJSON_AddStringToObject(cJSON_AddObjectToObject(root, "language"), "path", "language");
-    add_prompt(root, image_token);
+    add_prompt(root, p->image_token);
+    return root;
 }
 
 /* Sections and keys that the parts decide are not given. */
@@ -117,39 +154,64 @@ static void count_layers(cJSON *root, const cJSON *overrides) {
     cJSON_AddNumberToObject(connector, "layers", count);
 }
 
+/* The kind of connector and, where the tokenizer has no usual one, the placeholder have to be known before.
+ */
+static tomo_status read_wishes(const char *path, const cJSON *overrides, const tomo_tokenizer *tokenizer,
+                               const char *language_path, parts *p, tomo_error *err) {
+    const cJSON *connector = tomo_json_get(overrides, "connector");
+    const char *kind = "fusion", *token = NULL;
+    p->slices = VIT3D_SLICES;
+    p->image_token = find_image_token(tokenizer);
+    tomo_status status =
+        tomo_json_text(connector, "kind", (tomo_json_at){path, "connector."}, false, &kind, err);
+    if (status == TOMO_OK) {
+        status = tomo_json_int(connector, "slices", (tomo_json_at){path, "connector."}, false, 1, 4096,
+                               &p->slices, err);
+    }
+    if (status == TOMO_OK) {
+        status = tomo_json_text(tomo_json_get(overrides, "prompt"), "image_token",
+                                (tomo_json_at){path, "prompt."}, false, &token, err);
+    }
+    p->vit3d = strcmp(kind, "vit3d") == 0;
+    if (token != NULL) p->image_token = token;
+    if (status == TOMO_OK && p->image_token == NULL) {
+        status = tomo_fail(err, TOMO_E_UNSUPPORTED,
+                           "%s: the tokenizer has no placeholder for images, such as <|image_pad|>; "
+                           "\"prompt.image_token\" is wanted, a token that no text uses",
+                           language_path);
+    }
+    return status;
+}
+
+/* The document of the parts with what was asked for in it. */
+static tomo_status join(const char *path, const cJSON *overrides, const parts *p, tomo_model_config *config,
+                        tomo_error *err) {
+    const char *name = path != NULL ? path : "config.json";
+    cJSON *root = write_standard(p);
+    if (overrides != NULL) tomo_model_config_override(root, overrides);
+    count_layers(root, overrides);
+    tomo_status status = tomo_model_config_take(name, root, config, err);
+    if (status != TOMO_OK) return status;
+    return tomo_model_config_check(config, name, p->vit, p->language->hidden, err);
+}
+
 tomo_status tomo_fresh_config(const char *encoder_path, const char *language_path, const char *path,
                               tomo_model_config *config, tomo_error *err) {
     tomo_encoder *encoder = NULL;
     tomo_tokenizer *tokenizer = NULL;
     tomo_decoder_config language = {0};
-    cJSON *root = cJSON_CreateObject(), *overrides = NULL;
+    cJSON *overrides = NULL;
+    parts p = {.language = &language};
     *config = (tomo_model_config){0};
     tomo_status status = tomo_encoder_open(encoder_path, &encoder, err);
     if (status == TOMO_OK) status = tomo_decoder_config_read(language_path, &language, err);
     if (status == TOMO_OK) status = tomo_tokenizer_open(language_path, &tokenizer, err);
     if (status == TOMO_OK && path != NULL) status = read_overrides(path, &overrides, err);
+    if (status == TOMO_OK) status = read_wishes(path, overrides, tokenizer, language_path, &p, err);
     if (status == TOMO_OK) {
-        const char *named = NULL, *token = find_image_token(tokenizer);
-        (void)tomo_json_text(tomo_json_get(overrides, "prompt"), "image_token", (tomo_json_at){path, ""},
-                             false, &named, NULL);
-        if (named == NULL && token == NULL) {
-            status = tomo_fail(err, TOMO_E_UNSUPPORTED,
-                               "%s: the tokenizer has no placeholder for images, such as <|image_pad|>; "
-                               "\"prompt.image_token\" is wanted, a token that no text uses",
-                               language_path);
-        }
-        write_standard(root, tomo_encoder_vit(encoder), &language, token != NULL ? token : "");
+        p.vit = tomo_encoder_vit(encoder);
+        status = join(path, overrides, &p, config, err);
     }
-    if (status == TOMO_OK && overrides != NULL) tomo_model_config_override(root, overrides);
-    if (status == TOMO_OK) {
-        const char *name = path != NULL ? path : "config.json";
-        count_layers(root, overrides);
-        status = tomo_model_config_take(name, root, config, err);
-        root = NULL;
-        if (status == TOMO_OK)
-            status = tomo_model_config_check(config, name, tomo_encoder_vit(encoder), language.hidden, err);
-    }
-    cJSON_Delete(root);
     cJSON_Delete(overrides);
     tomo_tokenizer_free(tokenizer);
     tomo_encoder_free(encoder);

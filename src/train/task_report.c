@@ -334,7 +334,7 @@ static tomo_status report_reserve(tomo_task *task, tomo_error *err) {
     const tomo_connector_config *c = &t->model->config.connector;
     const tomo_model_config *m = &t->model->config;
     int64_t batch = task->stage->batch, T = tomo_model_config_image_tokens(m);
-    int64_t K = m->prune.max_slices < m->volume.max_slices ? m->prune.max_slices : m->volume.max_slices;
+    int64_t K = tomo_model_config_most_slices(m);
     if (t->most_tokens == 0) return TOMO_OK;
     tomo_features f = {c->layers, K, {c->grid[0], c->grid[1]}, c->encoder_width, K, 1, NULL, NULL, NULL};
     size_t values = (size_t)(c->layers * K * c->grid[0] * c->grid[1] * c->encoder_width);

@@ -21,7 +21,8 @@ typedef tomo_status (*load_fn)(const char *config_path, const cJSON *config, con
 static const struct {
     const char *model_type;
     load_fn load;
-} families[] = {{"clip", tomo_clip_load}, {"clip_vision_model", tomo_clip_load}};
+} families[] = {
+    {"clip", tomo_clip_load}, {"clip_vision_model", tomo_clip_load}, {"pixels", tomo_pixels_load}};
 
 static tomo_status choose(const char *path, const cJSON *config, load_fn *load, tomo_error *err) {
     const char *type = NULL;
@@ -34,13 +35,14 @@ static tomo_status choose(const char *path, const cJSON *config, load_fn *load, 
         }
     }
     return tomo_fail(err, TOMO_E_UNSUPPORTED,
-                     "%s: \"model_type\" is \"%.60s\"; clip, clip_vision_model or an "
+                     "%s: \"model_type\" is \"%.60s\"; clip, clip_vision_model, pixels or an "
                      "open_clip_config.json is wanted",
                      path, type);
 }
 
 /* Finds the family by the configuration file that is there and binds its weights. */
-static tomo_status load(tomo_encoder *e, const char *folder, tomo_parameters *parameters, tomo_error *err) {
+static tomo_status load(tomo_encoder *e, const char *folder, const char *weights, tomo_parameters *parameters,
+                        tomo_error *err) {
     char *open_clip = tomo_path_join(folder, "open_clip_config.json"),
          *hf = tomo_path_join(folder, "config.json");
     cJSON *config = NULL;
@@ -51,6 +53,8 @@ static tomo_status load(tomo_encoder *e, const char *folder, tomo_parameters *pa
         const char *path = is_open_clip ? open_clip : hf;
         status = tomo_json_open(path, &config, err);
         if (status == TOMO_OK && !is_open_clip) status = choose(path, config, &family, err);
+        if (status == TOMO_OK && family != tomo_pixels_load)
+            status = tomo_checkpoint_open(weights, &e->checkpoint, err);
         tomo_binder binder = {
             .checkpoint = e->checkpoint, .arena = e->arena, .prefix = "", .trainable = parameters};
         if (status == TOMO_OK) status = family(path, config, folder, &binder, &e->vit, err);
@@ -74,8 +78,7 @@ static tomo_status open_encoder(const char *folder, const char *weights, tomo_pa
     if (e == NULL) return tomo_fail_memory(err, folder, sizeof *e);
     e->arena = tomo_arena_create(0);
     tomo_status status = e->arena == NULL ? tomo_fail_memory(err, folder, 0) : TOMO_OK;
-    if (status == TOMO_OK) status = tomo_checkpoint_open(weights, &e->checkpoint, err);
-    if (status == TOMO_OK) status = load(e, folder, parameters, err);
+    if (status == TOMO_OK) status = load(e, folder, weights, parameters, err);
     if (status != TOMO_OK) {
         tomo_encoder_free(e);
         return status;
@@ -102,7 +105,8 @@ tomo_status tomo_encoder_pack(tomo_encoder *e, tomo_pool *pool, const tomo_kerne
                               tomo_precision precision, tomo_error *err) {
     tomo_status status = TOMO_OK;
     bool half = tomo_packing_is_native(kernels, TOMO_PACK_BF16);
-    if (precision == TOMO_PRECISION_F32 || (precision == TOMO_PRECISION_FAST && !half)) return TOMO_OK;
+    if (e->vit.is_pixels || precision == TOMO_PRECISION_F32 || (precision == TOMO_PRECISION_FAST && !half))
+        return TOMO_OK;
     tomo_packing packing = precision == TOMO_PRECISION_INT8 ? TOMO_PACK_INT8 : TOMO_PACK_BF16;
     if (half)
         status = tomo_packs_add(&e->packs, pool, kernels, e->checkpoint, &e->vit.patch, TOMO_PACK_BF16, err);

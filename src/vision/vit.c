@@ -165,9 +165,22 @@ static tomo_tensor *run_layers(const tomo_vit *v, tomo_exec *exec, const tomo_te
     return x;
 }
 
+/* Every state that is wanted is the pixels. */
+static bool hand_out_pixels(const tomo_vit *v, tomo_exec *exec, const tomo_tensor *pixels, int count,
+                            tomo_tensor *const *states) {
+    tomo_arena_mark start = tomo_arena_get_mark(exec->arena);
+    tomo_tensor *patches = tomo_op_patches(exec, pixels, v->patch_size);
+    for (int i = 0; patches != NULL && i < count; i++) {
+        memcpy(states[i]->data, patches->data, (size_t)tomo_tensor_count(patches) * sizeof(float));
+    }
+    tomo_arena_rewind(exec->arena, start);
+    return exec->error.status == TOMO_OK;
+}
+
 bool tomo_vit_forward(const tomo_vit *v, tomo_exec *exec, const tomo_tensor *pixels, const int64_t *wanted,
                       int count, tomo_tensor *const *states) {
     assert(pixels->rank == 4 && pixels->shape[1] == 3 && exec->tape == NULL);
+    if (v->is_pixels) return hand_out_pixels(v, exec, pixels, count, states);
     tomo_arena_mark start = tomo_arena_get_mark(exec->arena);
     tomo_tensor *x = run_layers(v, exec, pixels, wanted, count, states);
     tomo_tensor *normed = norm(v, exec, x, &v->norm_weight, &v->norm_bias);

@@ -23,7 +23,8 @@ typedef struct tomo_vit_layer {
 } tomo_vit_layer;
 
 typedef struct tomo_vit {
-    const char *family; /* "clip", "open_clip" */
+    const char *family; /* "clip", "open_clip", "pixels" */
+    bool is_pixels; /* no network: the only state, 0, is the patches' pixels; nothing of the rest is there */
     int64_t width, depth, heads, image_size, patch_size;
     double eps;
     tomo_activation activation;
@@ -61,6 +62,9 @@ tomo_status tomo_clip_load(const char *config_path, const cJSON *config, const c
                            tomo_binder *binder, tomo_vit *vit, tomo_error *err);
 tomo_status tomo_open_clip_load(const char *config_path, const cJSON *config, const char *folder,
                                 tomo_binder *binder, tomo_vit *vit, tomo_error *err);
+
+tomo_status tomo_pixels_load(const char *config_path, const cJSON *config, const char *folder,
+                             tomo_binder *binder, tomo_vit *vit, tomo_error *err);
 
 /* What an open_clip checkpoint of these sizes holds, for making one. */
 void tomo_open_clip_parameters(const tomo_vit *sizes, tomo_parameter_fn tell, void *user);

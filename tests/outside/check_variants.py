@@ -52,8 +52,9 @@ class Checks:
             self.failed += 1
             print(f"variants {name}: failed: {why}")
 
-    def new(self, name, encoder=None, language=None, **settings):
-        given = {"volume": {"max_slices": 16}, "prune": PRUNE, "connector": CONNECTOR}
+    def new(self, name, encoder=None, language=None, only=False, **settings):
+        """A model directory of the settings, beside the checks' own unless `only` these count."""
+        given = {} if only else {"volume": {"max_slices": 16}, "prune": PRUNE, "connector": CONNECTOR}
         for section, members in settings.items():
             given[section] = dict(given.get(section, {}), **members)
         (self.folder / f"{name}.json").write_text(json.dumps(given))
@@ -174,6 +175,36 @@ class Checks:
                     f"{code} {said}")
         code, _, said = self.run("report", "plain.npy", "--model", "relative", "--max-tokens", "2")
         self.expect("relative positions need none", code == 0, said)
+
+    def check_vit3d(self):
+        """A 3D transformer over pixels, from random weights, trained with the language model."""
+        pixels = self.folder / "pixels"
+        pixels.mkdir()
+        (pixels / "config.json").write_text(json.dumps({"model_type": "pixels", "image_size": 32, "patch_size": 8}))
+        vit3d = {"connector": {"kind": "vit3d", "width": 24, "heads": 3, "blocks": 2, "mlp_ratio": 2, "tokens": [2, 2, 2],
+                               "slices": 8, "patch_slices": 2}}
+        self.new("vit3d", encoder=pixels, only=True, **vit3d)
+        manifest = self.works("vit3d")
+        self.expect("vit3d reads every slice of a fixed number", [d["kept"] for d in manifest["pruning"]["decisions"]] == [True] * 8,
+                    str(manifest)[:300])
+        self.train("vit3d", run="vit3d-threads", steps=6)
+        code, said = self.try_training("vit3d", "vit3d-more", {"steps": 6})
+        same = [(self.folder / r / "model" / "connector.safetensors").read_bytes() for r in ("vit3d-threads", "vit3d-more")]
+        start = (self.folder / "vit3d" / "connector.safetensors").read_bytes()
+        self.expect("vit3d is trained and repeats", same[0] == same[1] != start)
+        code, out, said = self.run("bench", "--model", "vit3d", "--repeats", "1", "--prompt-tokens", "16", "--decode-tokens", "2")
+        self.expect("vit3d is measured", code == 0 and "connector" in out, said)
+        for name, settings, word in (("short", {"volume": {"size": [6, 32, 32]}}, "volume.size"),
+                                     ("pruned", {"prune": {"max_slices": 4}}, "prune"),
+                                     ("fused", {"connector": {"fusion_blocks": 1}}, "connector.fusion_blocks")):
+            merged = {s: dict(vit3d.get(s, {}), **settings.get(s, {})) for s in set(vit3d) | set(settings)}
+            (self.folder / f"{name}.json").write_text(json.dumps(merged))
+            code, _, said = self.run("model", "new", name, "--encoder", pixels, "--language", self.parts[1], "--config",
+                                     f"{name}.json")
+            self.expect(f"vit3d {name} is refused", code == 3 and word in said, f"{code} {said}")
+        # pixels are an encoder like others, for what goes through pruning and fusion too
+        self.new("raw", encoder=pixels)
+        self.works("raw")
 
 
 def main():
