@@ -25,6 +25,7 @@ typedef struct filter_job {
     plane_pair u, v;         /* spectra [K, h, w, d] */
     float *scratch;          /* a worker: planes of [F, d] */
     float *out;
+    float *sum; /* [K, h, w, d]: out is added to it; or NULL */
     atomic_bool failed;
 } filter_job;
 
@@ -46,16 +47,21 @@ static void fill_dft(plane_pair m, int64_t n) {
     }
 }
 
-static void fill_slice_axis(filter_job *job, const int64_t *runs) {
+/* turn [S, 2]: cosine and sine of the S-th parts of a turn. */
+static void fill_slice_axis(filter_job *job, const int64_t *runs, double *turn) {
     double scale = 1.0 / sqrt((double)job->S);
+    for (int64_t s = 0; s < job->S; s++) {
+        turn[2 * s] = cos(TWO_PI * (double)s / (double)job->S);
+        turn[2 * s + 1] = sin(TWO_PI * (double)s / (double)job->S);
+    }
     for (int64_t f = 0; f < job->F; f++) {
         double c = f == 0 || 2 * f == job->S ? 1.0 : 2.0;
         for (int64_t k = 0, s = 0; k < job->K; k++) {
             double re = 0, im = 0;
             for (int64_t end = s + runs[k]; s < end; s++) {
-                double angle = TWO_PI * (double)(f * s % job->S) / (double)job->S;
-                re += cos(angle) * scale;
-                im -= sin(angle) * scale;
+                const double *at = turn + f * s % job->S * 2;
+                re += at[0] * scale;
+                im -= at[1] * scale;
             }
             job->rows.re[f * job->K + k] = (float)re;
             job->rows.im[f * job->K + k] = (float)im;
@@ -162,6 +168,8 @@ static void slice_back(void *argument, int64_t k, int worker) {
                gemm(job->w, job->d, job->w, 1, job->across.im, job->w, v.im, job->d, 1, out, job->d);
     }
     if (!done) atomic_store(&job->failed, true);
+    if (job->sum != NULL)
+        job->kernels->add(job->sum + k * slice, job->sum + k * slice, job->out + k * slice, slice);
 }
 
 static filter_job describe(const tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *real,
@@ -190,10 +198,11 @@ static bool prepare(tomo_exec *exec, filter_job *job, const int64_t *runs, int64
     job->v = new_planes(exec, count);
     job->scratch = tomo_exec_alloc(exec, tomo_pool_threads(exec->pool) * scratch_planes * job->F * job->d,
                                    sizeof(float));
-    if (job->scratch == NULL) return false;
+    double *turn = tomo_exec_alloc(exec, 2 * job->S, sizeof *turn);
+    if (job->scratch == NULL || turn == NULL) return false;
     fill_dft(job->across, job->w);
     fill_dft(job->down, job->h);
-    fill_slice_axis(job, runs);
+    fill_slice_axis(job, runs, turn);
     return true;
 }
 
@@ -294,8 +303,8 @@ static void frequency_backward(tomo_exec *exec, const tomo_node *node) {
     job->v = spectra;
     tomo_pool_run(exec->pool, job->K, slice_forward, job);
     tomo_pool_run(exec->pool, job->h * job->w, cell_backward, &b);
+    job->sum = x->grad;
     tomo_pool_run(exec->pool, job->K, slice_back, job);
-    if (x->grad != NULL) exec->kernels->add(x->grad, x->grad, job->out, count);
     tomo_arena_rewind(exec->arena, mark);
     report(exec, job);
 }

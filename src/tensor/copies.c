@@ -39,20 +39,27 @@ static void copy_rows(const void *argument, const tomo_kernels *kernels, int64_t
 }
 
 /* The gradient of a copied part: dx += the columns of dy that it became. */
-static void copy_backward(tomo_exec *exec, const tomo_node *node) {
+static void copy_rows_backward(const void *argument, const tomo_kernels *kernels, int64_t first,
+                               int64_t end) {
+    const tomo_node *node = argument;
     const copy_job *job = node->attributes;
     const tomo_tensor *x = &node->inputs[0];
-    if (x->grad == NULL) return;
-    int64_t n = tomo_tensor_width(x), rows = tomo_tensor_rows(x), step = x->stride[x->rank - 1];
-    for (int64_t r = 0; r < rows; r++) {
+    int64_t n = tomo_tensor_width(x), step = x->stride[x->rank - 1];
+    for (int64_t r = first; r < end; r++) {
         const float *dy = node->output.grad + job->column + r * job->out_stride;
         float *dx = x->grad + (tomo_tensor_row(x, r) - tomo_tensor_f32(x));
         if (step == 1) {
-            exec->kernels->add(dx, dx, dy, n);
+            kernels->add(dx, dx, dy, n);
         } else {
             for (int64_t i = 0; i < n; i++) dx[i * step] += dy[i];
         }
     }
+}
+
+static void copy_backward(tomo_exec *exec, const tomo_node *node) {
+    const tomo_tensor *x = &node->inputs[0];
+    if (x->grad == NULL) return;
+    tomo_rows_run(exec, tomo_tensor_rows(x), tomo_tensor_width(x), copy_rows_backward, node);
 }
 
 /* Copies x into `out` from `column` on. */

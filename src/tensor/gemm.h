@@ -27,10 +27,14 @@ bool tomo_sgemm(bool transposed_b, int64_t m, int64_t n, int64_t k, float alpha,
 bool tomo_sgemm_transposed(int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t a_stride,
                            const float *b, int64_t b_stride, float beta, float *c, int64_t c_stride);
 
-/* Backward of y = x w^T. dx [m, k] += dy [m, n] w, w [n, k] F32, BF16 or F16. */
+/* Backward of y = x w^T + b, in one run of the threads: dx [m, k] += dy [m, n] w, dw [n, k] += dy^T x,
+ * db [n] += the sum of dy's rows; NULL: not wanted. w [n, k] F32, BF16 or F16 (dw: of F32 alone). Each block
+ * of dw and db sums over all rows, so the order is fixed. */
+void tomo_gemm_backward(tomo_exec *exec, float *dx, float *dw, float *db, const float *dy, const float *x,
+                        int64_t m, const tomo_tensor *w);
+/* dx alone. */
 void tomo_gemm_backward_input(tomo_exec *exec, float *dx, const float *dy, int64_t m, const tomo_tensor *w);
-/* dw [n, k] += scale dy^T x, with dy [m, n] and x [m, k]; each block sums over all rows, so the order is
- * fixed. */
+/* dw [n, k] += scale dy^T x alone. */
 void tomo_gemm_backward_weight(tomo_exec *exec, float *dw, const float *dy, const float *x, int64_t m,
                                int64_t n, int64_t k, float scale);
 

@@ -22,6 +22,13 @@ typedef enum tomo_activation {
 /* Most rows of the left matrix that `product` takes. */
 #define TOMO_PRODUCT_ROWS 8
 
+/* What a step of AdamW multiplies with (train/optimizer.c). */
+typedef struct tomo_adam_factors {
+    double beta1, beta2, eps;
+    double keep, step, root; /* of the weight; learning rate / (1 - b1^t); 1 / sqrt(1 - b2^t) */
+    double decay;            /* added to the gradient, times the weight: Adam's; else 0 */
+} tomo_adam_factors;
+
 typedef struct tomo_kernels {
     const char *name; /* "generic", "avx2", "avx512" */
 
@@ -33,6 +40,25 @@ typedef struct tomo_kernels {
     void (*add)(float *out, const float *a, const float *b, int64_t n);
     void (*multiply)(float *out, const float *a, const float *b, int64_t n);
     void (*add_scaled)(float *out, float scale, const float *x, int64_t n);
+    /* out[i] += a[i] * b[i] */
+    void (*multiply_add)(float *out, const float *a, const float *b, int64_t n);
+
+    /* Ways back. dx[i] += dy[i] * activation'(x[i]). */
+    void (*activate_backward)(tomo_activation activation, float *dx, const float *x, const float *dy,
+                              int64_t n);
+    /* Of silu(gate[i]) * up[i]: adds to dgate and dup. */
+    void (*silu_multiply_backward)(float *dgate, float *dup, const float *gate, const float *up,
+                                   const float *dy, int64_t n);
+    /* Of one row of layer_norm (centred) or rms_norm (not): adds to dx, or with dx NULL nothing; moments
+     * become the row's mean (0 where not centred) and 1 / sqrt(variance + eps). weight [n] or NULL. */
+    void (*norm_backward)(float *dx, const float *x, const float *dy, const float *weight, float offset,
+                          int64_t n, float eps, bool centred, float moments[2]);
+    /* dweight[i] += dy[i] * (x[i] - mean) * inverse */
+    void (*norm_weight_backward)(float *dweight, const float *x, const float *dy, const float moments[2],
+                                 int64_t n);
+    /* AdamW: m = b1 m + (1 - b1) g, v = b2 v + (1 - b2) g^2, p = keep p - step m / (root v + eps), in
+     * double. */
+    void (*adam)(float *p, float *m, float *v, const float *g, int64_t n, const tomo_adam_factors *f);
 
     /* One row: (x - mean) / sqrt(biased variance + eps) * weight + bias. weight, bias [n] or NULL. */
     void (*layer_norm)(float *out, const float *x, const float *weight, const float *bias, int64_t n,

@@ -14,11 +14,6 @@ typedef struct linear_attributes {
     const tomo_packed *packed_back;
 } linear_attributes;
 
-/* dy summed over the rows, in order: db [n] += sum dy [m, n]. */
-static void bias_backward(tomo_exec *exec, float *db, const float *dy, int64_t m, int64_t n) {
-    for (int64_t r = 0; r < m; r++) exec->kernels->add(db, db, dy + r * n, n);
-}
-
 /* With h = scale x A^T and y += h B^T: dB += dy^T h, dh = dy B, dA += scale dh^T x, dx += scale dh A. */
 static void adapter_backward(tomo_exec *exec, const tomo_node *node, int64_t rows) {
     const linear_attributes *at = node->attributes;
@@ -39,17 +34,17 @@ static void adapter_backward(tomo_exec *exec, const tomo_node *node, int64_t row
 
 static void linear_backward(tomo_exec *exec, const tomo_node *node) {
     const tomo_tensor *x = &node->inputs[0], *w = &node->inputs[1], *bias = &node->inputs[2];
-    int64_t rows = tomo_tensor_rows(x), out = w->shape[0], in = w->shape[1];
+    int64_t rows = tomo_tensor_rows(x), in = w->shape[1];
     const float *dy = node->output.grad;
     tomo_arena_mark mark = tomo_arena_get_mark(exec->arena);
     const tomo_packed *packed = ((const linear_attributes *)node->attributes)->packed_back;
-    if (x->grad != NULL && packed != NULL) {
-        tomo_packed_product(exec, x->grad, in, dy, rows, packed, (tomo_epilogue){.residual = x->grad});
-    } else if (x->grad != NULL) {
-        tomo_gemm_backward_input(exec, x->grad, dy, rows, w);
+    float *dx = x->grad;
+    if (dx != NULL && packed != NULL) {
+        tomo_packed_product(exec, dx, in, dy, rows, packed, (tomo_epilogue){.residual = dx});
+        dx = NULL;
     }
-    if (w->grad != NULL) tomo_gemm_backward_weight(exec, w->grad, dy, tomo_tensor_f32(x), rows, out, in, 1);
-    if (bias->grad != NULL) bias_backward(exec, bias->grad, dy, rows, out);
+    if (dx != NULL || w->grad != NULL || bias->grad != NULL)
+        tomo_gemm_backward(exec, dx, w->grad, bias->grad, dy, tomo_tensor_f32(x), rows, w);
     if (node->inputs[3].data != NULL) adapter_backward(exec, node, rows);
     tomo_arena_rewind(exec->arena, mark);
 }

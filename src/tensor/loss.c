@@ -59,11 +59,11 @@ static double run_chunk(tomo_exec *exec, chunk *c, const tomo_linear *head, cons
     for (int64_t r = 0; r < rows; r++) sum += c->losses[r];
     if (dx != NULL && head->packed_back != NULL) {
         tomo_packed_product(exec, dx, H, c->logits, rows, head->packed_back, (tomo_epilogue){0});
+        dx = NULL;
     } else if (dx != NULL) {
         memset(dx, 0, (size_t)(rows * H) * sizeof *dx);
-        tomo_gemm_backward_input(exec, dx, c->logits, rows, w);
     }
-    if (w->grad != NULL) tomo_gemm_backward_weight(exec, w->grad, c->logits, x, rows, c->classes, H, 1);
+    if (dx != NULL || w->grad != NULL) tomo_gemm_backward(exec, dx, w->grad, NULL, c->logits, x, rows, w);
     return sum;
 }
 

@@ -5,7 +5,6 @@
 #include "tensor/tape.h"
 
 #include <assert.h>
-#include <math.h>
 
 static tomo_tensor *like(tomo_exec *exec, const tomo_tensor *x) {
     return tomo_exec_tensor(exec, x->rank, x->shape);
@@ -42,45 +41,26 @@ static void rms_norm_rows(const void *argument, const tomo_kernels *kernels, int
 
 /* ------------------------------------------------------------------------- backward */
 
-/* One job for both norms: RMS norm has mean 0 and no bias, and its weight counts with `offset`. */
+/* One job for both norms: RMS norm is not centred and has no bias, and its weight counts with `offset`. */
 typedef struct norm_gradient {
     const tomo_node *node;
+    const tomo_kernels *kernels;
     norm_job job;
     bool centred;
-    float *means, *inverses; /* [rows]: of each row of x */
+    float *moments; /* [rows, 2]: of each row of x */
 } norm_gradient;
-
-/* With x^ = (x - mean) inverse and g = dy weight: dx += inverse (g - mean(g) - x^ mean(g x^)); RMS norm has
- * no mean(g). */
-static void norm_row_backward(const norm_gradient *g, int64_t r) {
-    const tomo_tensor *in = &g->node->inputs[0];
-    int64_t n = tomo_tensor_width(in);
-    const float *x = tomo_tensor_row(in, r), *dy = g->node->output.grad + r * n, *w = g->job.weight;
-    double sum = 0, squares = 0, of_g = 0, of_gx = 0;
-    for (int64_t i = 0; i < n && g->centred; i++) sum += (double)x[i];
-    double mean = sum / (double)n;
-    for (int64_t i = 0; i < n; i++) squares += ((double)x[i] - mean) * ((double)x[i] - mean);
-    double inverse = 1 / sqrt(squares / (double)n + (double)g->job.eps);
-    g->means[r] = (float)mean;
-    g->inverses[r] = (float)inverse;
-    if (in->grad == NULL) return;
-    for (int64_t i = 0; i < n; i++) {
-        double v = (double)dy[i] * (w == NULL ? 1 : (double)(w[i] + g->job.offset));
-        of_g += g->centred ? v : 0;
-        of_gx += v * ((double)x[i] - mean) * inverse;
-    }
-    float *dx = in->grad + (x - tomo_tensor_f32(in));
-    for (int64_t i = 0; i < n; i++) {
-        double v = (double)dy[i] * (w == NULL ? 1 : (double)(w[i] + g->job.offset));
-        dx[i] +=
-            (float)(inverse * (v - of_g / (double)n - ((double)x[i] - mean) * inverse * of_gx / (double)n));
-    }
-}
 
 static void norm_rows_backward(const void *argument, const tomo_kernels *kernels, int64_t first,
                                int64_t end) {
-    (void)kernels;
-    for (int64_t r = first; r < end; r++) norm_row_backward(argument, r);
+    const norm_gradient *g = argument;
+    const tomo_tensor *in = &g->node->inputs[0];
+    int64_t n = tomo_tensor_width(in);
+    for (int64_t r = first; r < end; r++) {
+        const float *x = tomo_tensor_row(in, r);
+        float *dx = in->grad == NULL ? NULL : in->grad + (x - tomo_tensor_f32(in));
+        kernels->norm_backward(dx, x, g->node->output.grad + r * n, g->job.weight, g->job.offset, n,
+                               g->job.eps, g->centred, g->moments + 2 * r);
+    }
 }
 
 /* Columns that one block sums over all rows, in order. */
@@ -91,24 +71,27 @@ static void norm_columns_backward(void *argument, int64_t block, int worker) {
     const norm_gradient *g = argument;
     const tomo_tensor *in = &g->node->inputs[0], *weight = &g->node->inputs[1], *bias = &g->node->inputs[2];
     int64_t n = tomo_tensor_width(in), rows = tomo_tensor_rows(in), first = block * NORM_COLUMNS;
-    int64_t end = first + NORM_COLUMNS < n ? first + NORM_COLUMNS : n;
+    int64_t count = n - first < NORM_COLUMNS ? n - first : NORM_COLUMNS;
+    float of_weight[NORM_COLUMNS] = {0}, of_bias[NORM_COLUMNS] = {0};
     for (int64_t r = 0; r < rows; r++) {
-        const float *x = tomo_tensor_row(in, r), *dy = g->node->output.grad + r * n;
-        for (int64_t i = first; i < end && weight->grad != NULL; i++) {
-            weight->grad[i] += dy[i] * (x[i] - g->means[r]) * g->inverses[r];
-        }
-        for (int64_t i = first; i < end && bias->grad != NULL; i++) bias->grad[i] += dy[i];
+        const float *x = tomo_tensor_row(in, r) + first, *dy = g->node->output.grad + r * n + first;
+        g->kernels->norm_weight_backward(of_weight, x, dy, g->moments + 2 * r, count);
+        if (bias->grad != NULL) g->kernels->add(of_bias, of_bias, dy, count);
     }
+    if (weight->grad != NULL) g->kernels->add(weight->grad + first, weight->grad + first, of_weight, count);
+    if (bias->grad != NULL) g->kernels->add(bias->grad + first, bias->grad + first, of_bias, count);
 }
 
 static void norm_backward(tomo_exec *exec, const tomo_node *node, bool centred) {
     const tomo_tensor *x = &node->inputs[0];
     int64_t rows = tomo_tensor_rows(x), n = tomo_tensor_width(x);
-    norm_gradient g = {.node = node, .job = *(const norm_job *)node->attributes, .centred = centred};
+    norm_gradient g = {.node = node,
+                       .kernels = exec->kernels,
+                       .job = *(const norm_job *)node->attributes,
+                       .centred = centred};
     tomo_arena_mark mark = tomo_arena_get_mark(exec->arena);
-    g.means = tomo_exec_alloc(exec, rows, sizeof *g.means);
-    g.inverses = tomo_exec_alloc(exec, rows, sizeof *g.inverses);
-    if (g.inverses == NULL) return;
+    g.moments = tomo_exec_alloc(exec, 2 * rows, sizeof *g.moments);
+    if (g.moments == NULL) return;
     tomo_rows_run(exec, rows, n, norm_rows_backward, &g);
     if (node->inputs[1].grad != NULL || node->inputs[2].grad != NULL) {
         tomo_pool_run(exec->pool, (n + NORM_COLUMNS - 1) / NORM_COLUMNS, norm_columns_backward, &g);

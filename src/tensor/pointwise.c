@@ -6,7 +6,6 @@
 #include "tensor/tape.h"
 
 #include <assert.h>
-#include <math.h>
 #include <string.h>
 
 static tomo_tensor *like(tomo_exec *exec, const tomo_tensor *x) {
@@ -60,34 +59,6 @@ static void pair_rows(const void *argument, const tomo_kernels *kernels, int64_t
     }
 }
 
-/* d activation(x) / dx. */
-static float slope_of(tomo_activation activation, float x) {
-    float s, u, t;
-    switch (activation) {
-    case TOMO_ACT_NONE:
-        return 1;
-    case TOMO_ACT_GELU: /* Phi(x) + x phi(x) */
-        return 0.5f * (1 + erff(x * 0.70710678f)) + x * expf(-0.5f * x * x) * 0.39894228f;
-    case TOMO_ACT_GELU_TANH:
-        u = 0.79788456f * (x + 0.044715f * x * x * x);
-        t = tanhf(u);
-        return 0.5f * (1 + t) + 0.5f * x * (1 - t * t) * 0.79788456f * (1 + 3 * 0.044715f * x * x);
-    case TOMO_ACT_QUICK_GELU:
-        s = 1 / (1 + expf(-1.702f * x));
-        return s + 1.702f * x * s * (1 - s);
-    case TOMO_ACT_SILU:
-        s = 1 / (1 + expf(-x));
-        return s + x * s * (1 - s);
-    case TOMO_ACT_SIGMOID:
-        s = 1 / (1 + expf(-x));
-        return s * (1 - s);
-    case TOMO_ACT_TANH:
-        t = tanhf(x);
-        return 1 - t * t;
-    }
-    return 0;
-}
-
 /* Gradients of one row; da, db, dc are NULL where none is wanted. b and db are the row's own, also where b's
  * rows are used several times. */
 typedef struct pair_row {
@@ -95,66 +66,86 @@ typedef struct pair_row {
     float *da, *db, *dc;
 } pair_row;
 
-static void pair_row_backward(const pair_job *job, pair_row r) {
-    for (int64_t i = 0; i < job->n; i++) {
-        float dy = r.dy[i], da = 0, db = 0, dc = 0;
-        switch (job->kind) {
-        case PAIR_ADD:
-            da = db = dy;
-            break;
-        case PAIR_MULTIPLY:
-            da = dy * r.b[i];
-            db = dy * r.a[i];
-            break;
-        case PAIR_SILU_MULTIPLY: {
-            float s = 1.0f / (1.0f + expf(-r.a[i]));
-            da = dy * r.b[i] * (s + r.a[i] * s * (1 - s));
-            db = dy * r.a[i] * s;
-            break;
-        }
-        case PAIR_ACTIVATE:
-            da = dy * slope_of(job->activation, r.a[i]);
-            break;
-        case PAIR_MIX:
-            da = dy * (r.b[i] - r.c[i]);
-            db = dy * r.a[i];
-            dc = dy * (1.0f - r.a[i]);
-            break;
-        }
-        if (r.da != NULL) r.da[i] += da;
-        if (r.db != NULL) r.db[i] += db;
-        if (r.dc != NULL) r.dc[i] += dc;
+static void mix_row_backward(pair_row r, int64_t n) {
+    for (int64_t i = 0; i < n && r.da != NULL; i++) r.da[i] += r.dy[i] * (r.b[i] - r.c[i]);
+    for (int64_t i = 0; i < n && r.dc != NULL; i++) r.dc[i] += r.dy[i] * (1.0f - r.a[i]);
+}
+
+/* `spare` [n] takes what nobody wants. */
+static void pair_row_backward(const pair_job *job, const tomo_kernels *kernels, pair_row r, float *spare) {
+    int64_t n = job->n;
+    switch (job->kind) {
+    case PAIR_ADD:
+        if (r.da != NULL) kernels->add(r.da, r.da, r.dy, n);
+        if (r.db != NULL) kernels->add(r.db, r.db, r.dy, n);
+        break;
+    case PAIR_MULTIPLY:
+        if (r.da != NULL) kernels->multiply_add(r.da, r.dy, r.b, n);
+        if (r.db != NULL) kernels->multiply_add(r.db, r.dy, r.a, n);
+        break;
+    case PAIR_SILU_MULTIPLY:
+        kernels->silu_multiply_backward(r.da != NULL ? r.da : spare, r.db != NULL ? r.db : spare, r.a, r.b,
+                                        r.dy, n);
+        break;
+    case PAIR_ACTIVATE:
+        if (r.da != NULL) kernels->activate_backward(job->activation, r.da, r.a, r.dy, n);
+        break;
+    case PAIR_MIX:
+        mix_row_backward(r, n);
+        if (r.db != NULL) kernels->multiply_add(r.db, r.dy, r.a, n);
+        break;
     }
 }
 
 typedef struct pair_gradient {
     const pair_job *job;
     const tomo_node *node;
-    int64_t rows;
+    const tomo_kernels *kernels;
+    float *spare; /* one row a worker */
+    int64_t rows, rows_per_block;
 } pair_gradient;
 
-/* Row `block` of b and all rows of a that it stands beside, in order: sums do not depend on threads. */
-static void pair_block(void *argument, int64_t block, int worker) {
-    (void)worker;
-    const pair_gradient *g = argument;
+/* Row r of a and what stands beside it. */
+static void pair_gradient_row(const pair_gradient *g, int64_t r, int worker) {
     const pair_job *job = g->job;
     const tomo_tensor *inputs = g->node->inputs;
-    int64_t n = job->n, step = job->b == NULL ? g->rows : job->b_rows;
-    for (int64_t r = block; r < g->rows; r += step) {
-        pair_row row = {.dy = g->node->output.grad + r * n, .a = job->a + r * n};
-        if (inputs[0].grad != NULL) row.da = inputs[0].grad + r * n;
-        if (job->b != NULL) row.b = job->b + block * n;
-        if (job->b != NULL && inputs[1].grad != NULL) row.db = inputs[1].grad + block * n;
-        if (job->c != NULL) row.c = job->c + r * n;
-        if (job->c != NULL && inputs[2].grad != NULL) row.dc = inputs[2].grad + r * n;
-        pair_row_backward(job, row);
-    }
+    int64_t n = job->n, other = job->b == NULL ? 0 : r % job->b_rows;
+    pair_row row = {.dy = g->node->output.grad + r * n, .a = job->a + r * n};
+    if (inputs[0].grad != NULL) row.da = inputs[0].grad + r * n;
+    if (job->b != NULL) row.b = job->b + other * n;
+    if (job->b != NULL && inputs[1].grad != NULL) row.db = inputs[1].grad + other * n;
+    if (job->c != NULL) row.c = job->c + r * n;
+    if (job->c != NULL && inputs[2].grad != NULL) row.dc = inputs[2].grad + r * n;
+    pair_row_backward(job, g->kernels, row, g->spare + worker * n);
+}
+
+/* Some rows, each beside its own. */
+static void pair_block(void *argument, int64_t block, int worker) {
+    const pair_gradient *g = argument;
+    int64_t first = block * g->rows_per_block, end = first + g->rows_per_block;
+    for (int64_t r = first; r < end && r < g->rows; r++) pair_gradient_row(g, r, worker);
+}
+
+/* Row `block` of b and all rows of a that it stands beside, in order: sums do not depend on threads. */
+static void shared_pair_block(void *argument, int64_t block, int worker) {
+    const pair_gradient *g = argument;
+    for (int64_t r = block; r < g->rows; r += g->job->b_rows) pair_gradient_row(g, r, worker);
 }
 
 static void pair_backward(tomo_exec *exec, const tomo_node *node) {
     const pair_job *job = node->attributes;
-    pair_gradient g = {job, node, tomo_tensor_rows(&node->output)};
-    tomo_pool_run(exec->pool, job->b == NULL ? g.rows : job->b_rows, pair_block, &g);
+    pair_gradient g = {job, node, exec->kernels, NULL, tomo_tensor_rows(&node->output), 0};
+    tomo_arena_mark mark = tomo_arena_get_mark(exec->arena);
+    g.spare = tomo_exec_alloc(exec, tomo_pool_threads(exec->pool) * job->n, sizeof *g.spare);
+    if (g.spare == NULL) return;
+    memset(g.spare, 0, (size_t)(tomo_pool_threads(exec->pool) * job->n) * sizeof *g.spare);
+    g.rows_per_block = tomo_exec_rows_per_block(job->n);
+    if (job->b != NULL && job->b_rows < g.rows) {
+        tomo_pool_run(exec->pool, job->b_rows, shared_pair_block, &g);
+    } else {
+        tomo_pool_run(exec->pool, (g.rows + g.rows_per_block - 1) / g.rows_per_block, pair_block, &g);
+    }
+    tomo_arena_rewind(exec->arena, mark);
 }
 
 /* b may be the tail of a's shape; rows are then as long as b's last axis. c is as a. */
@@ -260,16 +251,28 @@ static void spread_rows(const void *argument, const tomo_kernels *kernels, int64
     }
 }
 
-static void spread_backward(tomo_exec *exec, const tomo_node *node) {
-    const spread_job *job = node->attributes;
-    const tomo_tensor *x = &node->inputs[0], *place = &node->inputs[1];
-    const float *dy = node->output.grad;
-    int64_t rows = tomo_tensor_rows(x), d = job->d;
-    if (x->grad != NULL) exec->kernels->add(x->grad, x->grad, dy, rows * d);
-    for (int64_t r = 0; r < rows && place->grad != NULL; r++) {
-        float *sum = place->grad + r / job->cells * d;
-        exec->kernels->add(sum, sum, dy + r * d, d);
+typedef struct spread_gradient {
+    const tomo_node *node;
+    const tomo_kernels *kernels;
+} spread_gradient;
+
+/* A row of place and the rows of x beside it, in order. */
+static void spread_block(void *argument, int64_t block, int worker) {
+    (void)worker;
+    const spread_gradient *g = argument;
+    const spread_job *job = g->node->attributes;
+    const tomo_tensor *x = &g->node->inputs[0], *place = &g->node->inputs[1];
+    int64_t d = job->d, first = block * job->cells;
+    const float *dy = g->node->output.grad + first * d;
+    if (x->grad != NULL) g->kernels->add(x->grad + first * d, x->grad + first * d, dy, job->cells * d);
+    for (int64_t r = 0; r < job->cells && place->grad != NULL; r++) {
+        g->kernels->add(place->grad + block * d, place->grad + block * d, dy + r * d, d);
     }
+}
+
+static void spread_backward(tomo_exec *exec, const tomo_node *node) {
+    spread_gradient g = {node, exec->kernels};
+    tomo_pool_run(exec->pool, tomo_tensor_rows(&node->inputs[1]), spread_block, &g);
 }
 
 tomo_tensor *tomo_op_add_spread(tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *place) {

@@ -50,65 +50,106 @@ tomo_tensor *tomo_op_patches(tomo_exec *exec, const tomo_tensor *images, int64_t
 typedef struct conv_job {
     const tomo_tensor *x;
     const float *taps; /* [27, d]: the weight with channels last, so that rows of x are walked in order */
-    const float *bias;
+    const float *bias; /* NULL: the result is added to what is there */
     float *out;
 } conv_job;
 
-/* out[i] += w[i] * x[i]; the compiler makes vectors of it. */
-static void multiply_add(float *out, const float *w, const float *x, int64_t n) {
-    for (int64_t i = 0; i < n; i++) out[i] += w[i] * x[i];
+/* How far cells z, y, x apart tap `tap` looks. */
+static void tap_offset(int64_t tap, int64_t by[3]) {
+    by[0] = tap / 9 - 1;
+    by[1] = tap / 3 % 3 - 1;
+    by[2] = tap % 3 - 1;
 }
 
-static void conv_cell(const conv_job *job, int64_t cell) {
+static void conv_cell(const conv_job *job, const tomo_kernels *kernels, int64_t cell) {
     const int64_t *n = job->x->shape;
-    int64_t d = n[3], z = cell / (n[1] * n[2]), y = cell / n[2] % n[1], x = cell % n[2];
+    int64_t d = n[3], z = cell / (n[1] * n[2]), y = cell / n[2] % n[1], x = cell % n[2], by[3];
     float *out = job->out + cell * d;
-    memcpy(out, job->bias, (size_t)d * sizeof *out);
+    if (job->bias != NULL) memcpy(out, job->bias, (size_t)d * sizeof *out);
     for (int64_t tap = 0; tap < 27; tap++) {
-        int64_t a = z + tap / 9 - 1, b = y + tap / 3 % 3 - 1, c = x + tap % 3 - 1;
+        tap_offset(tap, by);
+        int64_t a = z + by[0], b = y + by[1], c = x + by[2];
         if (a < 0 || a >= n[0] || b < 0 || b >= n[1] || c < 0 || c >= n[2]) continue;
-        multiply_add(out, job->taps + tap * d, tomo_tensor_f32(job->x) + ((a * n[1] + b) * n[2] + c) * d, d);
+        kernels->multiply_add(out, job->taps + tap * d,
+                              tomo_tensor_f32(job->x) + ((a * n[1] + b) * n[2] + c) * d, d);
     }
 }
 
 static void conv_rows(const void *argument, const tomo_kernels *kernels, int64_t first, int64_t end) {
-    (void)kernels;
-    for (int64_t cell = first; cell < end; cell++) conv_cell(argument, cell);
+    for (int64_t cell = first; cell < end; cell++) conv_cell(argument, kernels, cell);
 }
 
-/* Channels that one block of the backward pass walks over all cells with, in order: input, weight and bias
- * gradients of a channel concern no other channel. */
-#define CONV_CHANNELS 16
-
-static void conv_channels_backward(void *argument, int64_t block, int worker) {
-    (void)worker;
-    const tomo_node *node = argument;
-    const tomo_tensor *x = &node->inputs[0], *weight = &node->inputs[1], *bias = &node->inputs[2];
-    const int64_t *n = x->shape;
-    int64_t d = n[3], first = block * CONV_CHANNELS,
-            end = first + CONV_CHANNELS < d ? first + CONV_CHANNELS : d;
-    const float *w = tomo_tensor_f32(weight);
-    for (int64_t cell = 0; cell < n[0] * n[1] * n[2]; cell++) {
-        int64_t z = cell / (n[1] * n[2]), y = cell / n[2] % n[1], c = cell % n[2];
-        const float *dy = node->output.grad + cell * d;
-        for (int64_t i = first; i < end && bias->grad != NULL; i++) bias->grad[i] += dy[i];
+/* to [27, d] = the weight [d, 27], tap by tap, or from the last tap to the first. */
+static void turn_taps(const tomo_tensor *weight, int64_t d, bool backwards, float *to) {
+    for (int64_t c = 0; c < d; c++) {
         for (int64_t tap = 0; tap < 27; tap++) {
-            int64_t at[3] = {z + tap / 9 - 1, y + tap / 3 % 3 - 1, c + tap % 3 - 1};
-            if (at[0] < 0 || at[0] >= n[0] || at[1] < 0 || at[1] >= n[1] || at[2] < 0 || at[2] >= n[2])
-                continue;
-            int64_t from = ((at[0] * n[1] + at[1]) * n[2] + at[2]) * d;
-            for (int64_t i = first; i < end; i++) {
-                if (x->grad != NULL) x->grad[from + i] += dy[i] * w[i * 27 + tap];
-                if (weight->grad != NULL) weight->grad[i * 27 + tap] += dy[i] * tomo_tensor_f32(x)[from + i];
+            to[(backwards ? 26 - tap : tap) * d + c] = tomo_tensor_f32(weight)[c * 27 + tap];
+        }
+    }
+}
+
+typedef struct conv_gradient {
+    const tomo_node *node;
+    const tomo_kernels *kernels;
+    float *sums; /* [28, d]: of each tap's weights, and of the bias */
+} conv_gradient;
+
+/* Cells along an axis of n whose neighbour `by` away is there. */
+static void cells_with_neighbour(int64_t n, int64_t by, int64_t *first, int64_t *end) {
+    *first = by < 0 ? -by : 0;
+    *end = by > 0 ? n - by : n;
+}
+
+/* The gradient of one tap's weights over all cells, in order; the last block is the bias. */
+static void conv_tap_backward(void *argument, int64_t tap, int worker) {
+    (void)worker;
+    const conv_gradient *g = argument;
+    const tomo_tensor *x = &g->node->inputs[0];
+    const int64_t *n = x->shape;
+    int64_t d = n[3], by[3] = {0, 0, 0}, first[3], end[3];
+    float *sum = g->sums + tap * d;
+    memset(sum, 0, (size_t)d * sizeof *sum);
+    if (tap < 27) tap_offset(tap, by);
+    for (int i = 0; i < 3; i++) cells_with_neighbour(n[i], by[i], &first[i], &end[i]);
+    for (int64_t a = first[0]; a < end[0]; a++) {
+        for (int64_t b = first[1]; b < end[1]; b++) {
+            for (int64_t c = first[2]; c < end[2]; c++) {
+                const float *dy = g->node->output.grad + ((a * n[1] + b) * n[2] + c) * d;
+                int64_t from = (((a + by[0]) * n[1] + b + by[1]) * n[2] + c + by[2]) * d;
+                if (tap < 27) {
+                    g->kernels->multiply_add(sum, dy, tomo_tensor_f32(x) + from, d);
+                } else {
+                    g->kernels->add(sum, sum, dy, d);
+                }
             }
         }
     }
 }
 
+/* dx is the convolution of dy with the taps in the opposite order. */
 static void conv_backward(tomo_exec *exec, const tomo_node *node) {
-    int64_t d = node->inputs[0].shape[3];
-    tomo_pool_run(exec->pool, (d + CONV_CHANNELS - 1) / CONV_CHANNELS, conv_channels_backward,
-                  (void *)(uintptr_t)node);
+    const tomo_tensor *x = &node->inputs[0], *weight = &node->inputs[1], *bias = &node->inputs[2];
+    int64_t d = x->shape[3];
+    tomo_arena_mark mark = tomo_arena_get_mark(exec->arena);
+    float *sums = tomo_exec_alloc(exec, 28 * d, sizeof *sums);
+    float *taps = tomo_exec_alloc(exec, 27 * d, sizeof *taps);
+    if (sums == NULL || taps == NULL) return;
+    if (x->grad != NULL) {
+        turn_taps(weight, d, true, taps);
+        tomo_tensor dy = node->output;
+        dy.data = node->output.grad;
+        conv_job job = {&dy, taps, NULL, x->grad};
+        tomo_rows_run(exec, tomo_tensor_rows(x), 27 * d, conv_rows, &job);
+    }
+    if (weight->grad != NULL || bias->grad != NULL) {
+        conv_gradient g = {node, exec->kernels, sums};
+        tomo_pool_run(exec->pool, 28, conv_tap_backward, &g);
+        for (int64_t c = 0; c < d && weight->grad != NULL; c++) {
+            for (int64_t tap = 0; tap < 27; tap++) weight->grad[c * 27 + tap] += sums[tap * d + c];
+        }
+        if (bias->grad != NULL) exec->kernels->add(bias->grad, bias->grad, sums + 27 * d, d);
+    }
+    tomo_arena_rewind(exec->arena, mark);
 }
 
 tomo_tensor *tomo_op_depthwise_conv3d(tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *weight,
@@ -119,9 +160,7 @@ tomo_tensor *tomo_op_depthwise_conv3d(tomo_exec *exec, const tomo_tensor *x, con
     tomo_tensor *out = tomo_exec_tensor(exec, 4, x->shape);
     float *taps = tomo_exec_alloc(exec, 27 * d, sizeof *taps);
     if (out == NULL || taps == NULL) return NULL;
-    for (int64_t c = 0; c < d; c++) {
-        for (int64_t tap = 0; tap < 27; tap++) taps[tap * d + c] = tomo_tensor_f32(weight)[c * 27 + tap];
-    }
+    turn_taps(weight, d, false, taps);
     conv_job job = {x, taps, tomo_tensor_f32(bias), tomo_tensor_f32(out)};
     tomo_rows_run(exec, tomo_tensor_rows(x), 27 * d, conv_rows, &job);
     const tomo_tensor *inputs[] = {x, weight, bias};
@@ -167,24 +206,35 @@ static void pool_rows(const void *argument, const tomo_kernels *kernels, int64_t
     for (int64_t cell = first; cell < end; cell++) pool_cell(argument, kernels, cell);
 }
 
-/* Windows overlap, so one thread adds for all of them; this is a small part of a step. */
-static void pool_backward(tomo_exec *exec, const tomo_node *node) {
-    const pool_job *job = node->attributes;
-    const tomo_tensor *x = &node->inputs[0];
+typedef struct pool_gradient {
+    const tomo_node *node;
+    const tomo_kernels *kernels;
+} pool_gradient;
+
+/* Windows overlap: a block is one slice of the input, to which all windows add in order. */
+static void pool_slice_backward(void *argument, int64_t z, int worker) {
+    (void)worker;
+    const pool_gradient *g = argument;
+    const pool_job *job = g->node->attributes;
+    const tomo_tensor *x = &g->node->inputs[0];
     const int64_t *n = x->shape;
     int64_t d = n[3], first[3], end[3];
-    if (x->grad == NULL) return;
     for (int64_t cell = 0; cell < job->bins[0] * job->bins[1] * job->bins[2]; cell++) {
         float share = 1.0f / (float)cell_window(n, job->bins, cell, first, end);
-        for (int64_t z = first[0]; z < end[0]; z++) {
-            for (int64_t y = first[1]; y < end[1]; y++) {
-                for (int64_t c = first[2]; c < end[2]; c++) {
-                    exec->kernels->add_scaled(x->grad + ((z * n[1] + y) * n[2] + c) * d, share,
-                                              node->output.grad + cell * d, d);
-                }
+        if (z < first[0] || z >= end[0]) continue;
+        for (int64_t y = first[1]; y < end[1]; y++) {
+            for (int64_t c = first[2]; c < end[2]; c++) {
+                g->kernels->add_scaled(x->grad + ((z * n[1] + y) * n[2] + c) * d, share,
+                                       g->node->output.grad + cell * d, d);
             }
         }
     }
+}
+
+static void pool_backward(tomo_exec *exec, const tomo_node *node) {
+    pool_gradient g = {node, exec->kernels};
+    if (node->inputs[0].grad != NULL)
+        tomo_pool_run(exec->pool, node->inputs[0].shape[0], pool_slice_backward, &g);
 }
 
 tomo_tensor *tomo_op_adaptive_pool3d(tomo_exec *exec, const tomo_tensor *x, const int64_t bins[3]) {

@@ -57,29 +57,46 @@ float *tomo_tape_gradient(tomo_exec *exec, int64_t count) {
     return grad;
 }
 
-typedef struct clear_job {
-    float *data;
-    int64_t count;
-} clear_job;
-
 /* Floats that one block clears: worth a hand-over. */
 #define CLEAR_BLOCK 65536
+
+/* Results of one layer, whose gradients are cleared in one run of the threads. */
+typedef struct clear_job {
+    const tomo_node **nodes; /* [count] */
+    int64_t *ends;           /* [count]: of each one's blocks */
+    int64_t count;
+} clear_job;
 
 static void clear_block(void *argument, int64_t block, int worker) {
     (void)worker;
     const clear_job *job = argument;
-    int64_t first = block * CLEAR_BLOCK, count = job->count - first;
-    memset(job->data + first, 0, (size_t)(count < CLEAR_BLOCK ? count : CLEAR_BLOCK) * sizeof *job->data);
+    int64_t i = 0;
+    while (job->ends[i] <= block) i++;
+    const tomo_tensor *t = &job->nodes[i]->output;
+    int64_t first = (block - (i > 0 ? job->ends[i - 1] : 0)) * CLEAR_BLOCK;
+    int64_t count = tomo_tensor_count(t) - first;
+    memset(t->grad + first, 0, (size_t)(count < CLEAR_BLOCK ? count : CLEAR_BLOCK) * sizeof *t->grad);
 }
 
 /* Clears the gradients of the results of `layer`, whose notes lie at `node` or before it. */
 static void clear_layer(tomo_exec *exec, const tomo_node *node, int64_t layer) {
+    clear_job job = {0};
     if (layer < 1) return;
+    for (const tomo_node *n = node; n != NULL && (n->layer == 0 || n->layer >= layer); n = n->before)
+        job.count += n->layer == layer;
+    tomo_arena_mark mark = tomo_arena_get_mark(exec->arena);
+    job.nodes = tomo_exec_alloc(exec, job.count + 1, sizeof *job.nodes);
+    job.ends = tomo_exec_alloc(exec, job.count + 1, sizeof *job.ends);
+    if (job.nodes == NULL || job.ends == NULL) return;
+    int64_t i = 0, blocks = 0;
     for (; node != NULL && (node->layer == 0 || node->layer >= layer); node = node->before) {
         if (node->layer != layer) continue;
-        clear_job job = {node->output.grad, tomo_tensor_count(&node->output)};
-        tomo_pool_run(exec->pool, (job.count + CLEAR_BLOCK - 1) / CLEAR_BLOCK, clear_block, &job);
+        blocks += (tomo_tensor_count(&node->output) + CLEAR_BLOCK - 1) / CLEAR_BLOCK;
+        job.nodes[i] = node;
+        job.ends[i++] = blocks;
     }
+    tomo_pool_run(exec->pool, blocks, clear_block, &job);
+    tomo_arena_rewind(exec->arena, mark);
 }
 
 /* ----------------------------------------------------------------------------- notes */

@@ -122,7 +122,8 @@ static tomo_status open_bench(tomo_context *context, bench *b, tomo_error *err) 
                            .slots = b->stage->batch};
     if (status == TOMO_OK) status = tomo_task_report(&o, &b->task, err);
     if (status == TOMO_OK) {
-        status = tomo_optimizer_create(&b->stage->adam, &b->task->trained, &b->optimizer, err);
+        status =
+            tomo_optimizer_create(&b->stage->adam, context->kernels, &b->task->trained, &b->optimizer, err);
     }
     if (status != TOMO_OK) return status;
     b->picks = calloc((size_t)b->stage->batch, sizeof *b->picks);

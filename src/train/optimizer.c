@@ -11,9 +11,9 @@ static int64_t blocks_of(const tomo_tensor *t) {
     return (tomo_tensor_count(t) + BLOCK - 1) / BLOCK;
 }
 
-tomo_status tomo_optimizer_create(const tomo_adam *settings, const tomo_parameters *parameters,
-                                  tomo_optimizer *o, tomo_error *err) {
-    *o = (tomo_optimizer){.settings = *settings, .parameters = parameters};
+tomo_status tomo_optimizer_create(const tomo_adam *settings, const tomo_kernels *kernels,
+                                  const tomo_parameters *parameters, tomo_optimizer *o, tomo_error *err) {
+    *o = (tomo_optimizer){.settings = *settings, .kernels = kernels, .parameters = parameters};
     o->mean = calloc(parameters->count + 1, sizeof *o->mean);
     o->square = calloc(parameters->count + 1, sizeof *o->square);
     bool good = o->mean != NULL && o->square != NULL;
@@ -110,16 +110,14 @@ static void step_block(void *argument, int64_t block, int worker) {
     float *v = o->square[at.parameter] + at.first;
     const float *g = t->grad + at.first;
     double rate = j->rates[at.parameter], decay = t->rank >= 2 || a->coupled ? a->weight_decay : 0;
-    double keep = a->coupled ? 1 : 1 - rate * decay, root2 = sqrt(j->correct2);
-    for (int64_t i = 0; i < at.count; i++) {
-        double slope = (double)g[i] + (a->coupled ? decay * (double)p[i] : 0);
-        double mean = a->beta1 * (double)m[i] + (1 - a->beta1) * slope;
-        double square = a->beta2 * (double)v[i] + (1 - a->beta2) * slope * slope;
-        m[i] = (float)mean;
-        v[i] = (float)square;
-        double by = sqrt(square) / root2 + a->eps;
-        p[i] = (float)((double)p[i] * keep - rate / j->correct1 * mean / by);
-    }
+    tomo_adam_factors f = {.beta1 = a->beta1,
+                           .beta2 = a->beta2,
+                           .eps = a->eps,
+                           .keep = a->coupled ? 1 : 1 - rate * decay,
+                           .step = rate / j->correct1,
+                           .root = 1 / sqrt(j->correct2),
+                           .decay = a->coupled ? decay : 0};
+    o->kernels->adam(p, m, v, g, at.count, &f);
 }
 
 /* --------------------------------------------------------------------------- together */

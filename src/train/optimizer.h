@@ -16,6 +16,7 @@ typedef struct tomo_adam {
 /* Decay concerns parameters with two or more dimensions: no norm and no bias. */
 typedef struct tomo_optimizer {
     tomo_adam settings;
+    const tomo_kernels *kernels;
     const tomo_parameters *parameters; /* borrowed */
     float **mean, **square;            /* [parameters]: moving averages of gradient and its square */
     double *partial;                   /* sums of blocks, for the norm */
@@ -24,8 +25,9 @@ typedef struct tomo_optimizer {
 } tomo_optimizer;
 
 /* Averages start at zero. Ended by tomo_optimizer_free, which accepts {0}. */
-tomo_status tomo_optimizer_create(const tomo_adam *settings, const tomo_parameters *parameters,
-                                  tomo_optimizer *optimizer, tomo_error *err);
+tomo_status tomo_optimizer_create(const tomo_adam *settings, const tomo_kernels *kernels,
+                                  const tomo_parameters *parameters, tomo_optimizer *optimizer,
+                                  tomo_error *err);
 void tomo_optimizer_free(tomo_optimizer *optimizer);
 
 void tomo_optimizer_zero_gradients(tomo_optimizer *optimizer, tomo_pool *pool);

@@ -342,7 +342,9 @@ static tomo_status prepare(loop *l, const char *state, tomo_error *err) {
         return tomo_fail_memory(err, "training", (size_t)slots * sizeof *l->picks);
     }
     tomo_status status = make_orders(l, err);
-    if (status == TOMO_OK) status = tomo_optimizer_create(&s->adam, &l->task->trained, &l->optimizer, err);
+    if (status == TOMO_OK)
+        status =
+            tomo_optimizer_create(&s->adam, l->task->exec.kernels, &l->task->trained, &l->optimizer, err);
     tomo_trained kept = l->task->kept;
     if (l->at->step > 0) kept.optimizer = &l->optimizer;
     /* The start of a later stage has weights of fewer parts than the stage itself. */

@@ -349,7 +349,8 @@ static void run_case(training_run *r) {
     }
     if (r->projector) list_projector(r);
     tomo_adam settings = {0.9, 0.999, 1e-8, real(r, "weight_decay"), false};
-    if (status == TOMO_OK) status = tomo_optimizer_create(&settings, &r->parameters, &r->optimizer, &err);
+    if (status == TOMO_OK)
+        status = tomo_optimizer_create(&settings, machine.exec.kernels, &r->parameters, &r->optimizer, &err);
     if (status != TOMO_OK) {
         wrong(r, "%s", err.message);
     } else {

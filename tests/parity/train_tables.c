@@ -62,7 +62,8 @@ static double trajectory(const tomo_checkpoint *file, const cJSON *variant) {
     tomo_parameters list = {0};
     tomo_optimizer optimizer;
     (void)tomo_parameters_add(&list, "p", &p, NULL);
-    if (tomo_optimizer_create(&settings, &list, &optimizer, NULL) != TOMO_OK) return INFINITY;
+    if (tomo_optimizer_create(&settings, machine.exec.kernels, &list, &optimizer, NULL) != TOMO_OK)
+        return INFINITY;
     for (int64_t s = 0; s < steps; s++) {
         memcpy(p.grad, (const float *)grads->data + s * n, (size_t)n * sizeof(float));
         tomo_optimizer_step(&optimizer, machine.pool, &rate);
@@ -119,7 +120,8 @@ static double clipping(const tomo_checkpoint *file, const cJSON *variant) {
         }
         (void)tomo_parameters_add(&list, "p", &p, NULL);
     }
-    if (tomo_optimizer_create(&(tomo_adam){0}, &list, &optimizer, NULL) != TOMO_OK) return INFINITY;
+    if (tomo_optimizer_create(&(tomo_adam){0}, machine.exec.kernels, &list, &optimizer, NULL) != TOMO_OK)
+        return INFINITY;
     float norm = (float)tomo_optimizer_gradient_norm(&optimizer, machine.pool);
     tomo_optimizer_clip(&optimizer, machine.pool, (double)norm, number(variant, "max_norm", 1));
     worst = parity_relative_l2(&norm, part(file, variant->string, "norm")->data, 1);

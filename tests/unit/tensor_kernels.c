@@ -92,6 +92,82 @@ static void pointwise_kernels_equal_the_reference(void **state) {
     }
 }
 
+/* What is added to dx, against the reference; both begin with the same. */
+static void begin_with(float value) {
+    for (size_t i = 0; i < sizeof got / sizeof got[0]; i++) got[i] = want[i] = value;
+}
+
+/* As the elementary functions: a few units in the last place, of terms up to 10. */
+static void ways_back_equal_the_reference(void **state) {
+    (void)state;
+    EACH_TABLE_AND_LENGTH {
+        int64_t n = lengths[l];
+        const tomo_kernels *k = tables[t];
+        for (int kind = TOMO_ACT_NONE; kind <= TOMO_ACT_TANH; kind++) {
+            fill(a, n, l % 2 == 0 ? 6.0f : 60.0f);
+            fill(b, n, 1.0f);
+            begin_with(0.25f);
+            reference->activate_backward((tomo_activation)kind, want, a, b, n);
+            k->activate_backward((tomo_activation)kind, got, a, b, n);
+            close_enough(k->name, "activate_backward", n, 3e-6);
+        }
+        fill(b, 2 * n, 2.0f);
+        begin_with(0.5f);
+        reference->silu_multiply_backward(want, want + MOST, a, b, b + n, n);
+        k->silu_multiply_backward(got, got + MOST, a, b, b + n, n);
+        close_enough(k->name, "silu_multiply_backward", n, 3e-6);
+        close_enough(k->name, "silu_multiply_backward", MOST + n, 3e-6);
+        begin_with(1.5f);
+        reference->multiply_add(want, a, b, n);
+        k->multiply_add(got, a, b, n);
+        close_enough(k->name, "multiply_add", n, 3e-7);
+    }
+}
+
+/* Sums of n terms near 1 in float: 2e-5 covers 1031 of them. */
+static void ways_back_of_norms_equal_the_reference(void **state) {
+    (void)state;
+    EACH_TABLE_AND_LENGTH {
+        int64_t n = lengths[l];
+        const tomo_kernels *k = tables[t];
+        for (int centred = 0; centred < 2; centred++) {
+            float moments[2], other[2];
+            const float *weight = l % 2 == 0 ? b + n : NULL;
+            fill(a, n, 2.0f);
+            fill(b, 2 * n, 1.0f);
+            for (int64_t i = 0; i < n; i++) a[i] += 1.0f;
+            begin_with(0.125f);
+            reference->norm_backward(want, a, b, weight, 1, n, 1e-2f, centred, other);
+            k->norm_backward(got, a, b, weight, 1, n, 1e-2f, centred, moments);
+            close_enough(k->name, "norm_backward", n, 2e-5);
+            reference->norm_weight_backward(want, a, b, other, n);
+            k->norm_weight_backward(got, a, b, moments, n);
+            close_enough(k->name, "norm_weight_backward", n, 2e-5);
+            k->norm_backward(NULL, a, b, weight, 1, n, 1e-2f, centred, moments);
+            want[0] = other[0];
+            want[1] = other[1];
+            memcpy(got, moments, sizeof moments);
+            close_enough(k->name, "moments", 2, 1e-5);
+        }
+    }
+}
+
+/* The same formula in double; products may be fused with sums. */
+static void adam_equals_the_reference(void **state) {
+    (void)state;
+    const tomo_adam_factors f = {0.9, 0.999, 1e-8, 0.99, 1e-2, 1.7, 0.1};
+    EACH_TABLE_AND_LENGTH {
+        int64_t n = lengths[l];
+        fill(a, n, 1.0f);
+        fill(want, 3 * MOST, 1.0f);
+        for (int64_t i = 2 * MOST; i < 3 * MOST; i++) want[i] = fabsf(want[i]);
+        memcpy(got, want, sizeof got);
+        reference->adam(want, want + MOST, want + 2 * MOST, a, n, &f);
+        tables[t]->adam(got, got + MOST, got + 2 * MOST, a, n, &f);
+        close_enough(tables[t]->name, "adam", 3 * MOST, 2e-7);
+    }
+}
+
 static void norms_and_softmax_equal_the_reference(void **state) {
     (void)state;
     EACH_TABLE_AND_LENGTH {
@@ -209,6 +285,9 @@ int main(void) {
         cmocka_unit_test(pointwise_kernels_equal_the_reference),
         cmocka_unit_test(norms_and_softmax_equal_the_reference),
         cmocka_unit_test(products_equal_the_reference),
+        cmocka_unit_test(ways_back_equal_the_reference),
+        cmocka_unit_test(ways_back_of_norms_equal_the_reference),
+        cmocka_unit_test(adam_equals_the_reference),
         cmocka_unit_test(widening_is_exact_for_every_half),
         cmocka_unit_test(halves_survive_a_round_trip),
         cmocka_unit_test(unknown_kernels_are_refused_by_name),

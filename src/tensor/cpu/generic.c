@@ -49,6 +49,90 @@ static void add_scaled(float *out, float scale, const float *x, int64_t n) {
     for (int64_t i = 0; i < n; i++) out[i] += scale * x[i];
 }
 
+static void multiply_add(float *out, const float *a, const float *b, int64_t n) {
+    for (int64_t i = 0; i < n; i++) out[i] += a[i] * b[i];
+}
+
+static float slope_of(tomo_activation activation, float x) {
+    float s, u, t;
+    switch (activation) {
+    case TOMO_ACT_NONE:
+        return 1;
+    case TOMO_ACT_GELU: /* Phi(x) + x phi(x) */
+        return 0.5f * (1 + erff(x * 0.70710678f)) + x * expf(-0.5f * x * x) * 0.39894228f;
+    case TOMO_ACT_GELU_TANH:
+        u = 0.79788456f * (x + 0.044715f * x * x * x);
+        t = tanhf(u);
+        return 0.5f * (1 + t) + 0.5f * x * (1 - t * t) * 0.79788456f * (1 + 3 * 0.044715f * x * x);
+    case TOMO_ACT_QUICK_GELU:
+        s = sigmoid(1.702f * x);
+        return s + 1.702f * x * s * (1 - s);
+    case TOMO_ACT_SILU:
+        s = sigmoid(x);
+        return s + x * s * (1 - s);
+    case TOMO_ACT_SIGMOID:
+        s = sigmoid(x);
+        return s * (1 - s);
+    case TOMO_ACT_TANH:
+        t = tanhf(x);
+        return 1 - t * t;
+    }
+    return 0;
+}
+
+static void activate_backward(tomo_activation activation, float *dx, const float *x, const float *dy,
+                              int64_t n) {
+    for (int64_t i = 0; i < n; i++) dx[i] += dy[i] * slope_of(activation, x[i]);
+}
+
+static void silu_multiply_backward(float *dgate, float *dup, const float *gate, const float *up,
+                                   const float *dy, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        float s = sigmoid(gate[i]);
+        dgate[i] += dy[i] * up[i] * (s + gate[i] * s * (1 - s));
+        dup[i] += dy[i] * gate[i] * s;
+    }
+}
+
+/* With x^ = (x - mean) inverse and g = dy (weight + offset): dx += inverse (g - mean(g) - x^ mean(g x^)); not
+ * centred, there is no mean(g). */
+static void norm_backward(float *dx, const float *x, const float *dy, const float *weight, float offset,
+                          int64_t n, float eps, bool centred, float moments[2]) {
+    double sum = 0, squares = 0, of_g = 0, of_gx = 0;
+    for (int64_t i = 0; i < n && centred; i++) sum += (double)x[i];
+    double mean = sum / (double)n;
+    for (int64_t i = 0; i < n; i++) squares += ((double)x[i] - mean) * ((double)x[i] - mean);
+    double inverse = 1 / sqrt(squares / (double)n + (double)eps);
+    moments[0] = (float)mean;
+    moments[1] = (float)inverse;
+    for (int64_t i = 0; i < n && dx != NULL; i++) {
+        double g = (double)dy[i] * (weight == NULL ? 1 : (double)(weight[i] + offset));
+        of_g += centred ? g : 0;
+        of_gx += g * ((double)x[i] - mean) * inverse;
+    }
+    for (int64_t i = 0; i < n && dx != NULL; i++) {
+        double g = (double)dy[i] * (weight == NULL ? 1 : (double)(weight[i] + offset));
+        double along = ((double)x[i] - mean) * inverse * of_gx / (double)n;
+        dx[i] += (float)(inverse * (g - of_g / (double)n - along));
+    }
+}
+
+static void norm_weight_backward(float *dweight, const float *x, const float *dy, const float moments[2],
+                                 int64_t n) {
+    for (int64_t i = 0; i < n; i++) dweight[i] += dy[i] * (x[i] - moments[0]) * moments[1];
+}
+
+static void adam(float *p, float *m, float *v, const float *g, int64_t n, const tomo_adam_factors *f) {
+    for (int64_t i = 0; i < n; i++) {
+        double slope = (double)g[i] + f->decay * (double)p[i];
+        double mean = f->beta1 * (double)m[i] + (1 - f->beta1) * slope;
+        double square = f->beta2 * (double)v[i] + (1 - f->beta2) * slope * slope;
+        m[i] = (float)mean;
+        v[i] = (float)square;
+        p[i] = (float)((double)p[i] * f->keep - f->step * mean / (sqrt(square) * f->root + f->eps));
+    }
+}
+
 static void layer_norm(float *out, const float *x, const float *weight, const float *bias, int64_t n,
                        float eps) {
     double sum = 0, squares = 0;
@@ -146,6 +230,12 @@ const tomo_kernels tomo_kernels_generic = {
     .add = add,
     .multiply = multiply,
     .add_scaled = add_scaled,
+    .multiply_add = multiply_add,
+    .activate_backward = activate_backward,
+    .silu_multiply_backward = silu_multiply_backward,
+    .norm_backward = norm_backward,
+    .norm_weight_backward = norm_weight_backward,
+    .adam = adam,
     .layer_norm = layer_norm,
     .rms_norm = rms_norm,
     .softmax = softmax,

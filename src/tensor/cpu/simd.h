@@ -38,13 +38,21 @@ static inline vf splat(float x) {
 
 /* The first `count` lanes from p, the rest `fill`. */
 static inline vf load_part(const float *p, int64_t count, float fill) {
+#if W == 16 && defined(__AVX512F__)
+    return (vf)_mm512_mask_loadu_ps((__m512)splat(fill), (__mmask16)((1u << count) - 1), p);
+#else
     float lanes[W];
     for (int64_t i = 0; i < W; i++) lanes[i] = i < count ? p[i] : fill;
     return load(lanes);
+#endif
 }
 
 static inline void store_part(float *p, vf v, int64_t count) {
+#if W == 16 && defined(__AVX512F__)
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1), (__m512)v);
+#else
     memcpy(p, &v, (size_t)count * sizeof(float));
+#endif
 }
 
 static inline vf blend(vi mask, vf yes, vf no) {
@@ -216,6 +224,161 @@ static void add_scaled(float *out, float scale, const float *x, int64_t n) {
     for (int64_t i = 0; i < n; i++) out[i] += scale * x[i];
 }
 
+/* ----------------------------------------------------------------------- ways back */
+
+static void multiply_add(float *out, const float *a, const float *b, int64_t n) {
+    for (int64_t i = 0; i < n; i++) out[i] += a[i] * b[i];
+}
+
+/* Phi(x) + x phi(x) */
+static inline vf gelu_slope(vf x) {
+    return 0.5f * (1.0f + erf_of(x * 0.70710678f)) + x * exp_of(-0.5f * x * x) * 0.39894228f;
+}
+static inline vf gelu_tanh_slope(vf x) {
+    vf t = tanh_of(0.79788456f * (x + 0.044715f * x * x * x));
+    return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * 0.79788456f * (1.0f + 3 * 0.044715f * x * x);
+}
+static inline vf quick_gelu_slope(vf x) {
+    vf s = sigmoid_of(1.702f * x);
+    return s + 1.702f * x * s * (1.0f - s);
+}
+static inline vf silu_slope(vf x) {
+    vf s = sigmoid_of(x);
+    return s + x * s * (1.0f - s);
+}
+static inline vf sigmoid_slope(vf x) {
+    vf s = sigmoid_of(x);
+    return s * (1.0f - s);
+}
+static inline vf tanh_slope(vf x) {
+    vf t = tanh_of(x);
+    return 1.0f - t * t;
+}
+
+#define SLOPE(name, function)                                                                                \
+    static void name(float *dx, const float *x, const float *dy, int64_t n) {                                \
+        int64_t i = 0;                                                                                       \
+        for (; i + W <= n; i += W) store(dx + i, load(dx + i) + load(dy + i) * function(load(x + i)));       \
+        if (i < n) {                                                                                         \
+            vf part = load_part(dy + i, n - i, 0) * function(load_part(x + i, n - i, 0));                    \
+            store_part(dx + i, load_part(dx + i, n - i, 0) + part, n - i);                                   \
+        }                                                                                                    \
+    }
+
+SLOPE(gelu_back, gelu_slope)
+SLOPE(gelu_tanh_back, gelu_tanh_slope)
+SLOPE(quick_gelu_back, quick_gelu_slope)
+SLOPE(silu_back, silu_slope)
+SLOPE(sigmoid_back, sigmoid_slope)
+SLOPE(tanh_back, tanh_slope)
+
+static void activate_backward(tomo_activation activation, float *dx, const float *x, const float *dy,
+                              int64_t n) {
+    switch (activation) {
+    case TOMO_ACT_NONE:
+        add(dx, dx, dy, n);
+        break;
+    case TOMO_ACT_GELU:
+        gelu_back(dx, x, dy, n);
+        break;
+    case TOMO_ACT_GELU_TANH:
+        gelu_tanh_back(dx, x, dy, n);
+        break;
+    case TOMO_ACT_QUICK_GELU:
+        quick_gelu_back(dx, x, dy, n);
+        break;
+    case TOMO_ACT_SILU:
+        silu_back(dx, x, dy, n);
+        break;
+    case TOMO_ACT_SIGMOID:
+        sigmoid_back(dx, x, dy, n);
+        break;
+    case TOMO_ACT_TANH:
+        tanh_back(dx, x, dy, n);
+        break;
+    }
+}
+
+/* `count` lanes of a row, all of them or the last. */
+static inline vf lanes_of(const float *p, int64_t count) {
+    return count >= W ? load(p) : load_part(p, count, 0);
+}
+static inline void put_lanes(float *p, vf v, int64_t count) {
+    if (count >= W) {
+        store(p, v);
+    } else {
+        store_part(p, v, count);
+    }
+}
+
+static void silu_multiply_backward(float *dgate, float *dup, const float *gate, const float *up,
+                                   const float *dy, int64_t n) {
+    for (int64_t i = 0; i < n; i += W) {
+        vf g = lanes_of(gate + i, n - i), u = lanes_of(up + i, n - i), d = lanes_of(dy + i, n - i);
+        vf s = sigmoid_of(g);
+        put_lanes(dgate + i, lanes_of(dgate + i, n - i) + d * u * (s + g * s * (1.0f - s)), n - i);
+        put_lanes(dup + i, lanes_of(dup + i, n - i) + d * g * s, n - i);
+    }
+}
+
+static void norm_weight_backward(float *dweight, const float *x, const float *dy, const float moments[2],
+                                 int64_t n) {
+    float mean = moments[0], inverse = moments[1];
+    for (int64_t i = 0; i < n; i++) dweight[i] += dy[i] * (x[i] - mean) * inverse;
+}
+
+/* Half as many doubles. */
+typedef double vd __attribute__((vector_size(W * 4)));
+typedef float half_vf __attribute__((vector_size(W * 2)));
+
+static inline vd load_doubles(const float *p) {
+    half_vf v;
+    memcpy(&v, p, sizeof v);
+    return __builtin_convertvector(v, vd);
+}
+
+static inline void store_doubles(float *p, vd v) {
+    half_vf h = __builtin_convertvector(v, half_vf);
+    memcpy(p, &h, sizeof h);
+}
+
+static inline vd root_of(vd x) {
+#if W == 16 && defined(__AVX512F__)
+    return (vd)_mm512_sqrt_pd((__m512d)x);
+#else
+    for (int i = 0; i < W / 2; i += 4) {
+        __m256d part;
+        memcpy(&part, (char *)&x + (size_t)i * sizeof(double), sizeof part);
+        part = _mm256_sqrt_pd(part);
+        memcpy((char *)&x + (size_t)i * sizeof(double), &part, sizeof part);
+    }
+    return x;
+#endif
+}
+
+/* W / 2 elements. */
+static inline void adam_lanes(float *p, float *m, float *v, const float *g, const tomo_adam_factors *f) {
+    vd weight = load_doubles(p), slope = load_doubles(g) + f->decay * weight;
+    vd mean = f->beta1 * load_doubles(m) + (1 - f->beta1) * slope;
+    vd square = f->beta2 * load_doubles(v) + (1 - f->beta2) * slope * slope;
+    store_doubles(m, mean);
+    store_doubles(v, square);
+    store_doubles(p, weight * f->keep - f->step * mean / (root_of(square) * f->root + f->eps));
+}
+
+static void adam(float *p, float *m, float *v, const float *g, int64_t n, const tomo_adam_factors *f) {
+    int64_t i = 0, lanes = W / 2;
+    for (; i + lanes <= n; i += lanes) adam_lanes(p + i, m + i, v + i, g + i, f);
+    if (i == n) return;
+    float last[4][W / 2] = {{0}};
+    float *const rows[] = {p, m, v};
+    size_t bytes = (size_t)(n - i) * sizeof(float);
+    for (int k = 0; k < 3; k++) memcpy(last[k], rows[k] + i, bytes);
+    memcpy(last[3], g + i, bytes);
+    adam_lanes(last[0], last[1], last[2], last[3], f);
+    for (int k = 0; k < 3; k++) memcpy(rows[k] + i, last[k], bytes);
+}
+
 /* ---------------------------------------------------------------------------- rows */
 
 static float sum_row(const float *x, int64_t n) {
@@ -263,6 +426,31 @@ static void layer_norm(float *out, const float *x, const float *weight, const fl
 static void rms_norm(float *out, const float *x, const float *weight, float offset, int64_t n, float eps) {
     float inverse = 1.0f / sqrtf(squares_row(x, 0, n) / (float)n + eps);
     for (int64_t i = 0; i < n; i++) out[i] = x[i] * inverse * (weight[i] + offset);
+}
+
+/* generic.c has the formula. */
+static void norm_backward(float *dx, const float *x, const float *dy, const float *weight, float offset,
+                          int64_t n, float eps, bool centred, float moments[2]) {
+    float mean = centred ? sum_row(x, n) / (float)n : 0;
+    float inverse = 1.0f / sqrtf(squares_row(x, mean, n) / (float)n + eps);
+    moments[0] = mean;
+    moments[1] = inverse;
+    if (dx == NULL) return;
+    vf sum = splat(0), along = splat(0), one = splat(1.0f);
+    for (int64_t i = 0; i < n; i += W) {
+        vf w = weight == NULL ? one : lanes_of(weight + i, n - i) + offset;
+        vf g = lanes_of(dy + i, n - i) * w;
+        sum += g;
+        along += g * (lanes_of(x + i, n - i) - mean);
+    }
+    float of_g = centred ? sum_lanes(sum) / (float)n : 0;
+    float of_gx = sum_lanes(along) * inverse * inverse / (float)n;
+    for (int64_t i = 0; i < n; i += W) {
+        vf w = weight == NULL ? one : lanes_of(weight + i, n - i) + offset;
+        vf g = lanes_of(dy + i, n - i) * w;
+        vf d = inverse * (g - of_g - (lanes_of(x + i, n - i) - mean) * of_gx);
+        put_lanes(dx + i, lanes_of(dx + i, n - i) + d, n - i);
+    }
 }
 
 static float largest_of(const float *x, int64_t n) {
@@ -549,6 +737,12 @@ const tomo_kernels SIMD_TABLE = {
     .add = add,
     .multiply = multiply,
     .add_scaled = add_scaled,
+    .multiply_add = multiply_add,
+    .activate_backward = activate_backward,
+    .silu_multiply_backward = silu_multiply_backward,
+    .norm_backward = norm_backward,
+    .norm_weight_backward = norm_weight_backward,
+    .adam = adam,
     .layer_norm = layer_norm,
     .rms_norm = rms_norm,
     .softmax = softmax,
