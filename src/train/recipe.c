@@ -220,15 +220,20 @@ static tomo_status read_numbers(const reader *r, const cJSON *section, tomo_stag
 static tomo_status read_names(const reader *r, const cJSON *section, tomo_stage *s) {
     static const char *const kinds[] = {"report", "language", "contrastive"};
     static const char *const means[] = {"token_mean", "microbatch_mean"};
-    const char *kind = "report", *mean = "token_mean";
+    static const char *const poolings[] = {"class", "mean"};
+    const char *kind = "report", *mean = "token_mean", *pooling = "class";
     tomo_status status = tomo_json_text(section, "name", r->at, false, &s->name, r->err);
     if (status == TOMO_OK) status = tomo_json_text(section, "kind", r->at, false, &kind, r->err);
     if (status == TOMO_OK) status = tomo_json_text(section, "normalisation", r->at, false, &mean, r->err);
+    if (status == TOMO_OK) status = tomo_json_text(section, "pooling", r->at, false, &pooling, r->err);
     if (status != TOMO_OK) return status;
     int which = index_of(kind, kinds, 3), how = index_of(mean, means, 2);
+    int pool = index_of(pooling, poolings, 2);
     if (which < 0) return refuse(r, "kind", "report, language or contrastive");
     if (how < 0) return refuse(r, "normalisation", "token_mean or microbatch_mean");
+    if (pool < 0) return refuse(r, "pooling", "class or mean");
     s->kind = (tomo_stage_kind)which;
+    s->pooling = (tomo_pooling)pool;
     s->normalisation = (tomo_normalisation)how;
     status = read_bits(r, section, "train", part_names, TOMO_PARTS, "a list of connector, lora, language",
                        &s->parts);
@@ -294,6 +299,7 @@ static tomo_status read_stage(reader *r, const cJSON *section, const tomo_recipe
                                         "keep_best",
                                         "embedding",
                                         "slices",
+                                        "pooling",
                                         NULL};
     *s = standard_stage;
     tomo_status status = copy_data(&s->data, data, r->err);

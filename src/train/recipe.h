@@ -7,6 +7,7 @@
 #include "train/dataset.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
+#include "vision/vit.h"
 
 #define TOMO_RECIPE_STAGES 16
 
@@ -61,6 +62,7 @@ typedef struct tomo_stage {
     bool augment;
     bool keep_best;            /* go on with the best weights rather than the last */
     int64_t embedding, slices; /* contrastive: width of the common space, most pictures of a scan */
+    tomo_pooling pooling;      /* contrastive: of a picture's tokens */
 } tomo_stage;
 
 typedef struct tomo_recipe {

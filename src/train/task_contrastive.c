@@ -71,7 +71,7 @@ static tomo_status run_networks(contrastive_task *t, int64_t count, double scale
     tomo_tensor pixels = tomo_tensor_over(t->pixels, TOMO_F32, 4, (int64_t[]){count, 3, t->size, t->size});
     tomo_arena_reset(exec->arena);
     exec->tape = scale != 0 ? &t->base.tape : NULL;
-    tomo_tensor *image = tomo_vit_pool(tomo_encoder_vit(t->encoder), exec, &pixels);
+    tomo_tensor *image = tomo_vit_pool(tomo_encoder_vit(t->encoder), exec, &pixels, t->base.stage->pooling);
     image = tomo_op_linear(exec, image, &t->image_head, TOMO_ACT_NONE, NULL);
     tomo_tensor *x = tomo_decoder_embed(t->decoder, exec, t->ids, t->starts[count]);
     x = tomo_decoder_forward_packed(t->decoder, exec, x, t->starts, NULL, count);

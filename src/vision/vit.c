@@ -192,11 +192,26 @@ bool tomo_vit_forward(const tomo_vit *v, tomo_exec *exec, const tomo_tensor *pix
     return exec->error.status == TOMO_OK;
 }
 
-tomo_tensor *tomo_vit_pool(const tomo_vit *v, tomo_exec *exec, const tomo_tensor *pixels) {
+/* Means over the patches of [S, N, C], class tokens left out. */
+static tomo_tensor *mean_of_patches(tomo_exec *exec, const tomo_tensor *x) {
+    int64_t S = x->shape[0], P = x->shape[1] - 1, C = x->shape[2];
+    tomo_tensor patches = tomo_tensor_narrow(x, 1, 1, P);
+    tomo_tensor *cells = tomo_op_contiguous(exec, &patches);
+    if (cells == NULL) return NULL;
+    tomo_tensor grid = tomo_tensor_reshape(cells, 4, (int64_t[]){S, P, 1, C});
+    tomo_tensor *means = tomo_op_adaptive_pool3d(exec, &grid, (int64_t[]){S, 1, 1});
+    if (means == NULL) return NULL;
+    tomo_tensor rows = tomo_tensor_reshape(means, 2, (int64_t[]){S, C});
+    return tomo_op_contiguous(exec, &rows);
+}
+
+tomo_tensor *tomo_vit_pool(const tomo_vit *v, tomo_exec *exec, const tomo_tensor *pixels,
+                           tomo_pooling pooling) {
     if (pixels == NULL || exec->error.status != TOMO_OK) return NULL;
     tomo_tensor *x =
         norm(v, exec, run_layers(v, exec, pixels, NULL, 0, NULL), &v->norm_weight, &v->norm_bias);
     if (x == NULL) return NULL;
+    if (pooling == TOMO_POOLING_MEAN) return mean_of_patches(exec, x);
     tomo_tensor row = tomo_tensor_narrow(x, 1, 0, 1); /* [S, 1, C] with strides -> [S, C] */
     row.rank = 2;
     row.shape[1] = row.shape[2];

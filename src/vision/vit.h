@@ -47,9 +47,13 @@ typedef struct tomo_vit {
 bool tomo_vit_forward(const tomo_vit *vit, tomo_exec *exec, const tomo_tensor *pixels, const int64_t *wanted,
                       int count, tomo_tensor *const *states);
 
-/* pixels [S, 3, H, W] of the native size where positions are trained -> the class tokens after the final norm
- * [S, C]. May leave notes on a tape. */
-tomo_tensor *tomo_vit_pool(const tomo_vit *vit, tomo_exec *exec, const tomo_tensor *pixels);
+/* What stands for a whole picture: the class token, or the mean of its patches. */
+typedef enum tomo_pooling { TOMO_POOLING_CLASS, TOMO_POOLING_MEAN } tomo_pooling;
+
+/* pixels [S, 3, H, W] of the native size where positions are trained -> [S, C], taken after the final norm. May
+ * leave notes on a tape. */
+tomo_tensor *tomo_vit_pool(const tomo_vit *vit, tomo_exec *exec, const tomo_tensor *pixels,
+                           tomo_pooling pooling);
 
 /* Resamples the patch rows of a position table [1 + side * side, C] to rows x columns -> [1 + rows * columns,
  * C]; bicubic, align_corners false. antialias: a = -0.5 and a support that grows with the step, weights
