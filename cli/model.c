@@ -19,8 +19,8 @@ static const option options[] = {
      0},
     {"encoder", 0, OPTION_TEXT, "DIR", "a downloaded 2D encoder, copied into the model; with --language",
      AT(encoder), 0, 0},
-    {"language", 0, OPTION_TEXT, "DIR", "a downloaded language model, copied into the model; with --encoder",
-     AT(language), 0, 0},
+    {"language", 0, OPTION_TEXT, "DIR|FILE",
+     "a downloaded language model or GGUF file, copied into the model; with --encoder", AT(language), 0, 0},
     {"config", 0, OPTION_TEXT, "FILE",
      "JSON: its members replace those of the fresh config.json in encoder (layers), volume, prune, "
      "connector, "

@@ -207,7 +207,7 @@ typedef struct tomo_model_new_options {
     const char
         *like; /* "ENCODER,LANGUAGE": random weights of public shapes (tomo_model_shapes); or NULL, and: */
     const char *encoder;  /* a downloaded 2D encoder's folder, copied into the model */
-    const char *language; /* a downloaded language model's folder, copied into the model */
+    const char *language; /* a downloaded language model's folder or GGUF file, copied into the model */
     uint64_t seed;        /* of the random weights */
     const char *config;   /* a JSON file whose members replace the fresh config.json's, section by section:
                              encoder.layers, volume, prune, connector, prompt; or NULL */

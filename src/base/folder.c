@@ -103,7 +103,7 @@ static bool is_weights(const char *name) {
 }
 
 /* A link to a link would depend on what lies elsewhere: the file behind it is linked. */
-static tomo_status link_file(const char *from, const char *to, tomo_error *err) {
+tomo_status tomo_file_link(const char *from, const char *to, tomo_error *err) {
     char *real = realpath(from, NULL);
     bool linked = real != NULL && link(real, to) == 0;
     free(real);
@@ -129,8 +129,8 @@ static tomo_status transfer_files(const char *from, const char *to, transfer how
         if (source == NULL || target == NULL) {
             status = tomo_fail_memory(err, from, 0);
         } else if (stat(source, &info) == 0 && S_ISREG(info.st_mode)) {
-            status =
-                how.link ? link_file(source, target, err) : tomo_file_copy(source, target, how.hooks, err);
+            status = how.link ? tomo_file_link(source, target, err)
+                              : tomo_file_copy(source, target, how.hooks, err);
         }
         free(source);
         free(target);

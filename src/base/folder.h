@@ -22,6 +22,8 @@ tomo_status tomo_json_write(const cJSON *root, const char *folder, const char *n
 /* Links (hard) or copies the regular files of `from` to the folder `to`, which is made; weights are left out
  * (*.safetensors, *.bin and their indices) unless `weights`. */
 tomo_status tomo_folder_link(const char *from, const char *to, bool weights, tomo_error *err);
+/* Links (hard) or copies one file. */
+tomo_status tomo_file_link(const char *from, const char *to, tomo_error *err);
 /* Copies one file, whole or not at all. hooks: as tomo_folder_copy. */
 tomo_status tomo_file_copy(const char *from, const char *to, const tomo_hooks *hooks, tomo_error *err);
 /* Copies the regular files of `from` to the folder `to`, which is made; sub-folders are left out. hooks: is

@@ -207,14 +207,49 @@ tomo_status tomo_decoder_pack_back(tomo_decoder *d, tomo_pool *pool, const tomo_
     return each_linear(d, pack_back, &p, err);
 }
 
-static tomo_status is_float(void *user, tomo_linear *layer, tomo_error *err) {
-    (void)user;
-    (void)err;
-    return tomo_dtype_block(layer->weight.dtype) > 1 ? TOMO_E_UNSUPPORTED : TOMO_OK;
+typedef struct widener {
+    tomo_decoder *decoder;
+    const tomo_kernels *kernels;
+    tomo_dtype dtype;
+} widener;
+
+/* A matrix in the arena, widened row by row. */
+static tomo_status widen(const widener *w, tomo_tensor *weight, tomo_error *err) {
+    if (tomo_dtype_block(weight->dtype) == 1) return TOMO_OK;
+    int64_t rows = weight->shape[0], n = weight->shape[1];
+    size_t row_bytes = tomo_dtype_bytes(weight->dtype, n), size = tomo_dtype_size(w->dtype);
+    size_t bytes = (size_t)(rows * n) * size;
+    char *data = tomo_arena_alloc(w->decoder->arena, bytes);
+    float *row = malloc((size_t)n * sizeof *row);
+    if (data == NULL || row == NULL) {
+        free(row);
+        return tomo_fail_memory(err, "language model", bytes);
+    }
+    for (int64_t r = 0; r < rows; r++) {
+        char *out = data + (size_t)(r * n) * size;
+        w->kernels->widen(row, (const char *)weight->data + (size_t)r * row_bytes, weight->dtype, n);
+        for (int64_t i = 0; i < n && w->dtype == TOMO_BF16; i++)
+            ((uint16_t *)out)[i] = tomo_float_to_bf16(row[i]);
+        if (w->dtype == TOMO_F32) memcpy(out, row, (size_t)n * size);
+    }
+    free(row);
+    w->decoder->bytes += (int64_t)bytes - (int64_t)((size_t)rows * row_bytes);
+    *weight = tomo_tensor_over(data, w->dtype, 2, weight->shape);
+    return TOMO_OK;
 }
 
-bool tomo_decoder_passes_gradients(const tomo_decoder *decoder) {
-    return each_linear((tomo_decoder *)(uintptr_t)decoder, is_float, NULL, NULL) == TOMO_OK;
+static tomo_status widen_layer(void *user, tomo_linear *layer, tomo_error *err) {
+    const widener *w = user;
+    if (layer == &w->decoder->head && w->decoder->config.tied) return TOMO_OK;
+    return widen(w, &layer->weight, err);
+}
+
+tomo_status tomo_decoder_widen(tomo_decoder *d, const tomo_kernels *kernels, tomo_dtype dtype,
+                               tomo_error *err) {
+    widener w = {d, kernels, dtype};
+    tomo_status status = widen(&w, &d->embedding, err);
+    if (status == TOMO_OK && d->config.tied) d->head.weight = d->embedding;
+    return status == TOMO_OK ? each_linear(d, widen_layer, &w, err) : status;
 }
 
 tomo_status tomo_decoder_open(const char *folder, const char *adapter, bool merge, tomo_decoder **decoder,

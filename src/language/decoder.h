@@ -36,8 +36,10 @@ tomo_status tomo_decoder_train_lora(tomo_decoder *decoder, tomo_parameters *para
  * so that gradients are multiplied in BF16 as well. */
 tomo_status tomo_decoder_pack_back(tomo_decoder *decoder, tomo_pool *pool, const tomo_kernels *kernels,
                                    tomo_error *err);
-/* False where weights are quantised: no gradient passes through them. */
-bool tomo_decoder_passes_gradients(const tomo_decoder *decoder);
+/* Puts copies in F32 or BF16 in the place of quantised weights, through which no gradient passes. In F32 they
+ * are the values that the quantised weights stand for. Before packing. */
+tomo_status tomo_decoder_widen(tomo_decoder *decoder, const tomo_kernels *kernels, tomo_dtype dtype,
+                               tomo_error *err);
 void tomo_decoder_free(tomo_decoder *decoder);
 const tomo_decoder_config *tomo_decoder_get_config(const tomo_decoder *decoder);
 /* Bytes of the weights that a pass reads, in the form that it reads, and their number. */

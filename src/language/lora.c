@@ -102,6 +102,11 @@ static tomo_status apply_target(const char *folder, const tomo_adapter_target *t
     }
     tomo_tensor lora_a = tomo_tensor_over((void *)(uintptr_t)a->data, a->dtype, 2, a->shape);
     tomo_tensor lora_b = tomo_tensor_over((void *)(uintptr_t)b->data, b->dtype, 2, b->shape);
+    if (merge && tomo_dtype_block(linear->weight.dtype) > 1) {
+        return tomo_fail(err, TOMO_E_UNSUPPORTED,
+                         "%s: an adapter cannot be merged into quantised weights; beside them it works",
+                         folder);
+    }
     if (merge) return merge_into(linear, &lora_a, &lora_b, target->scale, arena, err);
     linear->lora_a = lora_a;
     linear->lora_b = lora_b;

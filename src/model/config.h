@@ -12,6 +12,9 @@ typedef enum tomo_prompt_format {
     TOMO_PROMPT_M3D   /* the benchmark's plain text: placeholders, then the question */
 } tomo_prompt_format;
 
+/* What a GGUF language model is called in a directory that we write. */
+#define TOMO_LANGUAGE_GGUF "language.gguf"
+
 /* Texts point into `json`. */
 typedef struct tomo_model_config {
     cJSON *json;

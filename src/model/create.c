@@ -12,6 +12,7 @@
 #include "model/model.h"
 #include "model/shapes.h"
 #include "model/words.h"
+#include "weights/gguf.h"
 
 #include <errno.h>
 #include <math.h>
@@ -258,16 +259,19 @@ static tomo_status make_parts(maker *m, const char *folder, tomo_error *err) {
                            "an encoder and a language model are wanted, each by name (like) or by folder; %s",
                            tomo_model_shapes());
     }
+    bool gguf = o->language != NULL && tomo_gguf_is(o->language);
     char *encoder_path = tomo_path_join(folder, "encoder"),
-         *language_path = tomo_path_join(folder, "language");
+         *language_path = tomo_path_join(folder, gguf ? TOMO_LANGUAGE_GGUF : "language");
     if (encoder_path == NULL || language_path == NULL) status = tomo_fail_memory(err, folder, 0);
     if (status == TOMO_OK) status = make_folder(encoder_path, err);
-    if (status == TOMO_OK) status = make_folder(language_path, err);
+    if (status == TOMO_OK && !gguf) status = make_folder(language_path, err);
     if (status == TOMO_OK) {
         status = encoder != NULL ? make_encoder(m, encoder, encoder_path, err)
                                  : tomo_folder_copy(o->encoder, encoder_path, &m->context->hooks, err);
     }
-    if (status == TOMO_OK) {
+    if (status == TOMO_OK && gguf) {
+        status = tomo_file_copy(o->language, language_path, &m->context->hooks, err);
+    } else if (status == TOMO_OK) {
         status = language != NULL ? make_language(m, language, language_path, err)
                                   : tomo_folder_copy(o->language, language_path, &m->context->hooks, err);
     }

@@ -1,8 +1,10 @@
 #include "model/fresh_config.h"
 
-#include "language/config.h"
+#include "language/decoder.h"
+#include "language/gguf.h"
 #include "text/tokenizer.h"
 #include "vision/encoder.h"
+#include "weights/gguf.h"
 
 #include <string.h>
 
@@ -21,7 +23,7 @@
 typedef struct parts {
     const tomo_vit *vit;
     const tomo_decoder_config *language;
-    const char *image_token;
+    const char *image_token, *language_path; /* in the directory */
     bool vit3d;
     int64_t slices; /* that a vit3d reads */
 } parts;
@@ -110,7 +112,7 @@ static void add_prompt(cJSON *root, const char *image_token) {
 /* Placeholders that public tokenizers have and that no text uses. */
 static const char *find_image_token(const tomo_tokenizer *tokenizer) {
     static const char *const known[] = {"<|image_pad|>", "<image>", "<|reserved_special_token_0|>",
-                                        "<|vision_pad|>"};
+                                        "<|vision_pad|>", "<empty_output>" /* SmolLM2 */};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         if (tomo_tokenizer_id(tokenizer, known[i]) >= 0) return known[i];
     }
@@ -127,7 +129,7 @@ static cJSON *write_standard(const parts *p) {
     add_volume(root, p);
     add_prune(root, p);
     add_connector(root, p);
-    cJSON_AddStringToObject(cJSON_AddObjectToObject(root, "language"), "path", "language");
+    cJSON_AddStringToObject(cJSON_AddObjectToObject(root, "language"), "path", p->language_path);
     add_prompt(root, p->image_token);
     return root;
 }
@@ -152,6 +154,26 @@ static void count_layers(cJSON *root, const cJSON *overrides) {
     cJSON *connector = cJSON_GetObjectItemCaseSensitive(root, "connector");
     cJSON_DeleteItemFromObjectCaseSensitive(connector, "layers");
     cJSON_AddNumberToObject(connector, "layers", count);
+}
+
+/* Sizes and tokenizer of a language model: a downloaded folder or a GGUF file. */
+static tomo_status read_language(const char *path, tomo_decoder_config *config, tomo_tokenizer **tokenizer,
+                                 tomo_error *err) {
+    if (!tomo_gguf_is(path)) {
+        tomo_status status = tomo_decoder_config_read(path, config, err);
+        return status == TOMO_OK ? tomo_tokenizer_open(path, tokenizer, err) : status;
+    }
+    tomo_decoder *decoder = NULL;
+    cJSON *metadata = NULL, *document = NULL;
+    tomo_status status = tomo_decoder_open(path, NULL, false, &decoder, err);
+    if (status == TOMO_OK) *config = *tomo_decoder_get_config(decoder);
+    if (status == TOMO_OK) status = tomo_gguf_metadata_open(path, &metadata, err);
+    if (status == TOMO_OK) status = tomo_gguf_tokenizer(path, metadata, &document, err);
+    if (status == TOMO_OK) status = tomo_tokenizer_open_document(path, document, tokenizer, err);
+    tomo_decoder_free(decoder);
+    cJSON_Delete(document);
+    cJSON_Delete(metadata);
+    return status;
 }
 
 /* The kind of connector and, where the tokenizer has no usual one, the placeholder have to be known before.
@@ -201,11 +223,11 @@ tomo_status tomo_fresh_config(const char *encoder_path, const char *language_pat
     tomo_tokenizer *tokenizer = NULL;
     tomo_decoder_config language = {0};
     cJSON *overrides = NULL;
-    parts p = {.language = &language};
+    parts p = {.language = &language, .language_path = "language"};
+    if (tomo_gguf_is(language_path)) p.language_path = TOMO_LANGUAGE_GGUF;
     *config = (tomo_model_config){0};
     tomo_status status = tomo_encoder_open(encoder_path, &encoder, err);
-    if (status == TOMO_OK) status = tomo_decoder_config_read(language_path, &language, err);
-    if (status == TOMO_OK) status = tomo_tokenizer_open(language_path, &tokenizer, err);
+    if (status == TOMO_OK) status = read_language(language_path, &language, &tokenizer, err);
     if (status == TOMO_OK && path != NULL) status = read_overrides(path, &overrides, err);
     if (status == TOMO_OK) status = read_wishes(path, overrides, tokenizer, language_path, &p, err);
     if (status == TOMO_OK) {

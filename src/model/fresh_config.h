@@ -4,10 +4,10 @@
 
 #include "model/config.h"
 
-/* Settings that suit an encoder and a language model, each in its folder. path: a JSON file whose members
- * replace them in the sections encoder (layers alone), volume, prune, connector, prompt; or NULL. What does
- * not fit the parts, and unknown keys, are refused by name. *config, freed by tomo_model_config_free also
- * after a failure, holds the document to write. */
+/* Settings that suit an encoder in its folder and a language model in its folder or GGUF file. path: a JSON
+ * file whose members replace them in the sections encoder (layers alone), volume, prune, connector, prompt;
+ * or NULL. What does not fit the parts, and unknown keys, are refused by name. *config, freed by
+ * tomo_model_config_free also after a failure, holds the document to write. */
 tomo_status tomo_fresh_config(const char *encoder_path, const char *language_path, const char *path,
                               tomo_model_config *config, tomo_error *err);
 

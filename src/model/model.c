@@ -158,8 +158,8 @@ static tomo_status is_model_directory(const char *path, bool *is, tomo_error *er
     return status;
 }
 
-tomo_status tomo_model_open(tomo_context *context, const char *folder, const tomo_model_options *options,
-                            tomo_model **model, tomo_error *err) {
+static tomo_status open_model(tomo_context *context, const char *folder, const tomo_model_options *options,
+                              bool train, tomo_model **model, tomo_error *err) {
     tomo_model_options none = {0};
     if (options == NULL) options = &none;
     *model = NULL;
@@ -181,6 +181,10 @@ tomo_status tomo_model_open(tomo_context *context, const char *folder, const tom
         status = open_language(m, folder, NULL, options, err);
     }
     free(path);
+    if (status == TOMO_OK && train) {
+        bool exact = options->precision == NULL || strcmp(options->precision, "f32") == 0;
+        status = tomo_decoder_widen(m->decoder, context->kernels, exact ? TOMO_F32 : TOMO_BF16, err);
+    }
     if (status == TOMO_OK) {
         m->open_seconds = tomo_seconds() - start;
         status = pack(m, options->precision, err);
@@ -191,6 +195,16 @@ tomo_status tomo_model_open(tomo_context *context, const char *folder, const tom
     }
     *model = m;
     return TOMO_OK;
+}
+
+tomo_status tomo_model_open(tomo_context *context, const char *folder, const tomo_model_options *options,
+                            tomo_model **model, tomo_error *err) {
+    return open_model(context, folder, options, false, model, err);
+}
+
+tomo_status tomo_model_open_to_train(tomo_context *context, const char *folder,
+                                     const tomo_model_options *options, tomo_model **model, tomo_error *err) {
+    return open_model(context, folder, options, true, model, err);
 }
 
 void tomo_model_free(tomo_model *model) {

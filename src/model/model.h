@@ -28,4 +28,9 @@ struct tomo_model {
     bool half;                /* products of floats are taken in BF16 */
 };
 
+/* tomo_model_open for training: quantised weights of the language model are copied to F32, or to BF16 where
+ * the precision is another, so that gradients pass through it. */
+tomo_status tomo_model_open_to_train(tomo_context *context, const char *folder,
+                                     const tomo_model_options *options, tomo_model **model, tomo_error *err);
+
 #endif

@@ -14,8 +14,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LANGUAGE_FILE "language.gguf"
-
 static tomo_status find_type(const char *name, tomo_dtype *dtype, tomo_error *err) {
     for (int i = 0; i < TOMO_DTYPE_COUNT; i++) {
         *dtype = (tomo_dtype)i;
@@ -40,7 +38,7 @@ static tomo_status copy_part(const char *folder, const char *out, const char *pa
 static tomo_status write_config(const tomo_model_config *config, const char *out, tomo_error *err) {
     cJSON *root = cJSON_Duplicate(config->json, true);
     cJSON *language = cJSON_GetObjectItemCaseSensitive(root, "language");
-    cJSON *path = cJSON_CreateString(LANGUAGE_FILE);
+    cJSON *path = cJSON_CreateString(TOMO_LANGUAGE_GGUF);
     tomo_status status = TOMO_OK;
     if (language == NULL || path == NULL || !cJSON_ReplaceItemInObjectCaseSensitive(language, "path", path))
         status = tomo_fail_memory(err, out, 0);
@@ -63,7 +61,7 @@ static tomo_status make_parts(const tomo_context *c, const char *folder, const c
                               tomo_error *err) {
     tomo_model_config config = {0};
     char *path = tomo_path_join(folder, "config.json"), *language = NULL,
-         *file = tomo_path_join(out, LANGUAGE_FILE);
+         *file = tomo_path_join(out, TOMO_LANGUAGE_GGUF);
     tomo_status status = path == NULL || file == NULL ? tomo_fail_memory(err, folder, 0)
                                                       : tomo_model_config_read(path, &config, err);
     if (status == TOMO_OK) {

@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/folder.h"
+#include "weights/gguf.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -87,11 +88,6 @@ static tomo_status check_model(tomo_context *context, const tomo_trainee_options
                          "%s: a language model alone; a model directory is wanted (tomo model new)",
                          o->folder);
     }
-    if (!tomo_decoder_passes_gradients(m->decoder)) {
-        return tomo_fail(
-            err, TOMO_E_UNSUPPORTED,
-            "%s: its language model is quantised; the one in F32, BF16 or F16 is wanted to train", o->folder);
-    }
     return tomo_decoder_pack_back(m->decoder, context->pool, context->kernels, err);
 }
 
@@ -101,7 +97,8 @@ tomo_status tomo_trainee_open(tomo_context *context, const tomo_trainee_options 
     tomo_model_options options = {.precision = o->precision};
     tomo_status status = o->config == NULL ? TOMO_OK : make_start(o->folder, o->config, o->start, err);
     if (status == TOMO_OK) {
-        status = tomo_model_open(context, o->config == NULL ? o->folder : o->start, &options, &t->model, err);
+        status = tomo_model_open_to_train(context, o->config == NULL ? o->folder : o->start, &options,
+                                          &t->model, err);
     }
     if (status == TOMO_OK) status = check_model(context, o, t->model, err);
     if (status != TOMO_OK) return status;
@@ -149,8 +146,15 @@ static tomo_status prepare_language(tomo_trainee *t, const tomo_stage *stage, to
     }
     char *folder = tomo_path_join(m->folder, m->config.language_path);
     tomo_decoder *decoder = NULL;
-    tomo_status status = folder == NULL ? tomo_fail_memory(err, m->folder, 0)
-                                        : tomo_decoder_open_trainable(folder, &t->parts[2], &decoder, err);
+    tomo_status status = folder == NULL ? tomo_fail_memory(err, m->folder, 0) : TOMO_OK;
+    if (status == TOMO_OK && tomo_gguf_is(folder)) {
+        status = tomo_fail(
+            err, TOMO_E_UNSUPPORTED,
+            "stage %s: %s: a GGUF file is not trained itself; lora, or the model's downloaded folder, is "
+            "wanted",
+            stage->name, folder);
+    }
+    if (status == TOMO_OK) status = tomo_decoder_open_trainable(folder, &t->parts[2], &decoder, err);
     free(folder);
     if (status != TOMO_OK) return status;
     tomo_decoder_free(m->decoder);
@@ -196,9 +200,19 @@ tomo_status tomo_parameters_write(const tomo_parameters *parameters, const char 
 
 /* -------------------------------------------------------------------------- exporting */
 
+/* What the language model is called in the folder: one GGUF file stays one. */
+static const char *language_name(const tomo_trainee *t) {
+    char *path = tomo_path_join(t->model->folder, t->model->config.language_path);
+    bool gguf = path != NULL && tomo_gguf_is(path);
+    free(path);
+    return gguf ? TOMO_LANGUAGE_GGUF : "language";
+}
+
 static tomo_status write_adapter(const tomo_trainee *t, const char *folder, tomo_error *err) {
     const char *targets[TOMO_LORA_TARGETS];
-    tomo_adapter_settings s = {t->lora.rank, t->lora.alpha, t->lora.rslora, targets, 0, "../language"};
+    char base[32];
+    (void)snprintf(base, sizeof base, "../%s", language_name(t));
+    tomo_adapter_settings s = {t->lora.rank, t->lora.alpha, t->lora.rslora, targets, 0, base};
     for (int i = 0; i < TOMO_LORA_TARGETS; i++) {
         if (t->lora.targets >> i & 1) targets[s.target_count++] = tomo_lora_target_name(i);
     }
@@ -223,7 +237,7 @@ static tomo_status write_config(const tomo_trainee *t, const char *folder, bool 
     cJSON *language = cJSON_GetObjectItemCaseSensitive(root, "language");
     if (language == NULL) return tomo_fail_memory(err, folder, 0);
     set_text(cJSON_GetObjectItemCaseSensitive(root, "encoder"), "path", "encoder");
-    set_text(language, "path", "language");
+    set_text(language, "path", language_name(t));
     cJSON_DeleteItemFromObjectCaseSensitive(language, "adapter");
     if (adapter) set_text(language, "adapter", "adapter");
     tomo_status status = tomo_json_write(root, folder, "config.json", err);
@@ -235,8 +249,10 @@ static tomo_status write_config(const tomo_trainee *t, const char *folder, bool 
 static tomo_status link_part(const tomo_trainee *t, const char *path, const char *folder, const char *name,
                              bool weights, tomo_error *err) {
     char *from = tomo_path_join(t->model->folder, path), *to = tomo_path_join(folder, name);
-    tomo_status status = from == NULL || to == NULL ? tomo_fail_memory(err, folder, 0)
-                                                    : tomo_folder_link(from, to, weights, err);
+    tomo_status status = from == NULL || to == NULL ? tomo_fail_memory(err, folder, 0) : TOMO_OK;
+    if (status == TOMO_OK)
+        status =
+            tomo_gguf_is(from) ? tomo_file_link(from, to, err) : tomo_folder_link(from, to, weights, err);
     free(from);
     free(to);
     return status;
@@ -246,7 +262,8 @@ static tomo_status write_parts(const tomo_trainee *t, const char *folder, tomo_e
     const tomo_model_config *c = &t->model->config;
     bool adapter = t->has_adapter || c->adapter_path != NULL;
     tomo_status status = link_part(t, c->encoder_path, folder, "encoder", true, err);
-    if (status == TOMO_OK) status = link_part(t, c->language_path, folder, "language", !t->own_language, err);
+    if (status == TOMO_OK)
+        status = link_part(t, c->language_path, folder, language_name(t), !t->own_language, err);
     if (status == TOMO_OK && t->own_language) {
         char *path = tomo_path_join(folder, "language");
         status = path == NULL ? tomo_fail_memory(err, folder, 0)

@@ -206,6 +206,34 @@ class Checks:
         self.new("raw", encoder=pixels)
         self.works("raw")
 
+    def check_gguf(self):
+        """A quantised language model as the frozen base of an adapter."""
+        self.run("model", "new", "public", "--like", "vit-tiny,qwen2-tiny")  # rows of whole blocks, unlike the reference's
+        self.new("float", language=self.folder / "public" / "language")
+        code, _, said = self.run("model", "quantize", "small", "--model", "float", "--type", "q4_1")
+        self.expect("gguf is made", code == 0, said)
+        before = (self.folder / "small" / "language.gguf").read_bytes()
+        self.works("small", train=["connector", "lora"], lora={"rank": 4, "alpha": 8}, learning_rate=1e-2)
+        model = self.folder / "small-run" / "model"
+        self.expect("gguf stays as it is", (model / "language.gguf").read_bytes() == before and
+                    not (model / "language").exists() and (model / "adapter" / "adapter_model.safetensors").exists(),
+                    str(sorted(os.listdir(model))))
+        config = json.loads((model / "config.json").read_text())
+        self.expect("gguf: paths", config["language"] == {"path": "language.gguf", "adapter": "adapter"}, str(config["language"]))
+        code, said = self.try_training("small-run/model", "small-again", {"train": ["lora"], "steps": 4})
+        self.expect("gguf: the adapter is trained further", code == 0, said)
+        for precision in ("int8", "fast"):
+            code, _, said = self.run("report", self.scan, "--model", model, "--max-tokens", "4", "--precision", precision)
+            self.expect(f"gguf reads in {precision}", code == 0, said)
+        code, said = self.try_training("small", "small-itself", {"train": ["language"]})
+        self.expect("a gguf is not trained itself", code == 3 and "lora" in said and said.count("\n") == 1, f"{code} {said}")
+        code, _, said = self.run("report", self.scan, "--model", model, "--merge-adapter", "--max-tokens", "4")
+        self.expect("nor merged into", code == 3 and "merge" in said, f"{code} {said}")
+        # a model directory from a GGUF file
+        self.new("joined", language=self.folder / "small" / "language.gguf")
+        code, out, said = self.run("report", self.scan, "--model", "joined", "--max-tokens", "4", "--json")
+        self.expect("joined reads", code == 0 and (self.folder / "joined" / "language.gguf").exists(), said)
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
