@@ -175,6 +175,7 @@ static tomo_status write_image(const series *s, int64_t slice, const char *path,
     put_pixels(s, slice, b);
     if (b->failed) return tomo_fail_memory(err, path, b->maximum);
     tomo_status status = tomo_writer_open(path, &writer, err);
+    if (status == TOMO_OK) tomo_writer_skip_sync(writer); /* the data set is synced as a whole */
     if (status == TOMO_OK) status = tomo_writer_write(writer, b->data, b->size, err);
     if (status == TOMO_OK) return tomo_writer_commit(writer, err);
     tomo_writer_abort(writer);

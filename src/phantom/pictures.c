@@ -113,7 +113,7 @@ tomo_status tomo_phantom_slices(const tomo_phantom_order *order, cJSON **summary
     maker m = {.order = order, .list = {.maximum = TOMO_PHANTOM_LIST_BYTES}};
     const tomo_phantom_work work = {.stage = "slices",
                                     .item_size = sizeof(picture),
-                                    .batch = 32,
+                                    .batch = 256,
                                     .state = &m,
                                     .make = make_picture,
                                     .finish = finish_picture,

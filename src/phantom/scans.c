@@ -235,11 +235,14 @@ static tomo_status write_truth(const maker *m, const phantom *p, tomo_error *err
     cJSON *root = describe_phantom(p);
     if (root == NULL) return tomo_fail_memory(err, p->name, 0);
     (void)snprintf(name, sizeof name, "truth/%s.json", p->name);
-    tomo_status status = tomo_json_write(root, m->order->folder, name, err);
+    char *text = cJSON_Print(root);
     cJSON_Delete(root);
+    tomo_status status =
+        text == NULL ? tomo_fail_memory(err, p->name, 0) : tomo_phantom_put(m->order, name, text, err);
+    cJSON_free(text);
     if (status != TOMO_OK || m->order->options->format != TOMO_PHANTOM_M3D) return status;
     (void)snprintf(name, sizeof name, "M3D_Cap_npy/ct_case/%s/text.txt", p->name);
-    return tomo_folder_write(m->order->folder, name, p->report.data, err);
+    return tomo_phantom_put(m->order, name, p->report.data, err);
 }
 
 static void count_phantom(maker *m, const phantom *p) {
@@ -379,7 +382,7 @@ tomo_status tomo_phantom_scans(const tomo_phantom_order *order, cJSON **summary,
     maker m = {.order = order};
     const tomo_phantom_work work = {.stage = "phantoms",
                                     .item_size = sizeof(phantom),
-                                    .batch = 4,
+                                    .batch = 16,
                                     .state = &m,
                                     .make = make_phantom,
                                     .finish = finish_phantom,

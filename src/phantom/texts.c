@@ -113,7 +113,7 @@ tomo_status tomo_phantom_texts(const tomo_phantom_order *order, cJSON **summary,
     maker m = {.order = order, .list = {.maximum = TOMO_PHANTOM_LIST_BYTES}};
     const tomo_phantom_work work = {.stage = "texts",
                                     .item_size = sizeof(subject),
-                                    .batch = 16,
+                                    .batch = 64,
                                     .state = &m,
                                     .make = make_subject,
                                     .finish = finish_subject,

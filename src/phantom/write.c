@@ -1,11 +1,13 @@
 /* write.c - tomo_phantom_write: phantoms as a data set, in a folder beside the target that is renamed when
  * whole.
  */
+#include "base/file.h"
 #include "base/folder.h"
 #include "phantom/draw.h"
 #include "phantom/write_impl.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,43 +29,52 @@ int tomo_phantom_split(const tomo_phantom_order *order, uint64_t seed) {
 }
 
 typedef struct batch {
+    const tomo_phantom_order *order;
     const tomo_phantom_work *work;
     tomo_pool *pool; /* for within an item, or NULL */
     int64_t first;
     char *items;
     tomo_status *statuses;
     tomo_error *errors;
+    atomic_bool stopped; /* by who was told of the progress; why stands in the next two */
+    tomo_status stop;
+    tomo_error why;
 } batch;
 
+static void *item_at(const batch *b, int64_t i) {
+    return b->items + (size_t)i * b->work->item_size;
+}
+
+static void tell_progress(batch *b, int64_t done) {
+    b->stop = tomo_progress(&b->order->context->hooks, b->work->stage, done, b->order->count, &b->why);
+    if (b->stop != TOMO_OK) atomic_store(&b->stopped, true);
+}
+
+/* Worker 0 is the calling thread, the only one that may tell of progress. */
 static void make_item(void *argument, int64_t i, int worker) {
-    const batch *b = argument;
-    (void)worker;
-    void *item = b->items + (size_t)i * b->work->item_size;
-    b->statuses[i] = b->work->make(b->work->state, b->first + i, b->pool, item, &b->errors[i]);
+    batch *b = argument;
+    if (worker == 0 && !atomic_load(&b->stopped)) tell_progress(b, b->first + i);
+    b->statuses[i] = atomic_load(&b->stopped)
+                         ? TOMO_E_CANCELLED
+                         : b->work->make(b->work->state, b->first + i, b->pool, item_at(b, i), &b->errors[i]);
 }
 
-static tomo_status finish_item(const tomo_phantom_order *order, const batch *b, int64_t i, tomo_error *err) {
-    tomo_status status = b->statuses[i];
-    if (status != TOMO_OK && err != NULL) *err = b->errors[i];
-    if (status == TOMO_OK) {
-        status = tomo_progress(&order->context->hooks, b->work->stage, b->first + i, order->count, err);
-    }
-    return status == TOMO_OK ? b->work->finish(b->work->state, b->items + (size_t)i * b->work->item_size, err)
-                             : status;
-}
-
-static tomo_status run_batch(const tomo_phantom_order *order, batch *b, int64_t count, tomo_error *err) {
-    tomo_pool *pool = order->context->pool;
-    tomo_status status = TOMO_OK;
+static tomo_status run_batch(batch *b, int64_t count, tomo_error *err) {
+    tomo_pool *pool = b->order->context->pool;
     memset(b->items, 0, (size_t)count * b->work->item_size);
     /* Of few items each is shared out among the threads. */
     b->pool = count < tomo_pool_threads(pool) ? pool : NULL;
     if (b->pool == NULL) tomo_pool_run(pool, count, make_item, b);
-    for (int64_t i = 0; i < count; i++) {
-        if (b->pool != NULL) make_item(b, i, 0);
-        if (status == TOMO_OK) status = finish_item(order, b, i, err);
+    for (int64_t i = 0; b->pool != NULL && i < count; i++) make_item(b, i, 0);
+    if (!atomic_load(&b->stopped)) tell_progress(b, b->first + count);
+    tomo_status status = b->stop;
+    if (status != TOMO_OK && err != NULL) *err = b->why;
+    for (int64_t i = 0; i < count && status == TOMO_OK; i++) {
+        status = b->statuses[i];
+        if (status != TOMO_OK && err != NULL) *err = b->errors[i];
+        if (status == TOMO_OK) status = b->work->finish(b->work->state, item_at(b, i), err);
     }
-    for (int64_t i = 0; i < count; i++) b->work->clear(b->items + (size_t)i * b->work->item_size);
+    for (int64_t i = 0; i < count; i++) b->work->clear(item_at(b, i));
     return status;
 }
 
@@ -71,7 +82,8 @@ tomo_status tomo_phantom_run(const tomo_phantom_order *order, const tomo_phantom
                              tomo_error *err) {
     size_t most = (size_t)work->batch * (size_t)tomo_pool_threads(order->context->pool);
     if ((int64_t)most > order->count) most = (size_t)order->count;
-    batch b = {.work = work,
+    batch b = {.order = order,
+               .work = work,
                .items = malloc(most * work->item_size),
                .statuses = malloc(most * sizeof *b.statuses),
                .errors = calloc(most, sizeof *b.errors)};
@@ -80,11 +92,25 @@ tomo_status tomo_phantom_run(const tomo_phantom_order *order, const tomo_phantom
                              : TOMO_OK;
     for (; b.first < order->count && status == TOMO_OK; b.first += (int64_t)most) {
         int64_t left = order->count - b.first;
-        status = run_batch(order, &b, left < (int64_t)most ? left : (int64_t)most, err);
+        status = run_batch(&b, left < (int64_t)most ? left : (int64_t)most, err);
     }
     free(b.items);
     free(b.statuses);
     free(b.errors);
+    return status;
+}
+
+tomo_status tomo_phantom_put(const tomo_phantom_order *order, const char *name, const char *text,
+                             tomo_error *err) {
+    char *path = tomo_path_join(order->folder, name);
+    tomo_writer *writer = NULL;
+    tomo_status status = path == NULL ? tomo_fail_memory(err, name, 0) : tomo_writer_open(path, &writer, err);
+    free(path);
+    if (status != TOMO_OK) return status;
+    tomo_writer_skip_sync(writer);
+    status = tomo_writer_write(writer, text, strlen(text), err);
+    if (status == TOMO_OK) return tomo_writer_commit(writer, err);
+    tomo_writer_abort(writer);
     return status;
 }
 

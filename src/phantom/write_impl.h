@@ -42,6 +42,10 @@ typedef struct tomo_phantom_work {
 } tomo_phantom_work;
 tomo_status tomo_phantom_run(const tomo_phantom_order *order, const tomo_phantom_work *work, tomo_error *err);
 
+/* Writes a text below the folder, which is synced as a whole at the end. */
+tomo_status tomo_phantom_put(const tomo_phantom_order *order, const char *name, const char *text,
+                             tomo_error *err);
+
 /* Each fills order->folder. *summary is freed by cJSON_Delete. */
 tomo_status tomo_phantom_scans(const tomo_phantom_order *order, cJSON **summary, tomo_error *err);
 tomo_status tomo_phantom_slices(const tomo_phantom_order *order, cJSON **summary, tomo_error *err);
