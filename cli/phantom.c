@@ -105,7 +105,7 @@ const command command_phantom = {
     "OUT, a new or empty folder, becomes a data set for tomo train and tomo eval. --seed names the patients: "
     "the "
     "same seed gives the same bytes on every machine. truth/ tells what is true of each scan.",
-    "tomo phantom phantoms --count 200 --seed 1\n"
+    "tomo phantom phantoms --count 200 --seed 1\n  "
     "tomo phantom pictures --contents slices --count 20000",
     phantom_run,
 };
