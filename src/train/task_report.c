@@ -319,7 +319,7 @@ static tomo_status count_families(report_task *t, tomo_error *err) {
 
 /* The longest text with what all texts begin with, or with placeholders alone. */
 static void fill_longest(const report_task *t, tomo_rendered *r) {
-    int64_t T = tomo_connector_token_count(&t->model->config.connector);
+    int64_t T = tomo_model_config_image_tokens(&t->model->config);
     bool known = !t->differ;
     for (size_t k = 0; k < r->count; k++) {
         bool head = (int64_t)k < (known ? t->prefix_count : T);
