@@ -212,10 +212,11 @@ static tomo_tensor *slice_positions(tomo_exec *exec, const int64_t *kept, int64_
                                     int64_t d) {
     tomo_tensor *out = tomo_exec_tensor(exec, 2, (int64_t[]){count, d});
     if (out == NULL) return NULL;
-    for (int64_t k = 0; k < count; k++) {
-        double position = (double)kept[k] / span;
-        for (int64_t i = 0; i < d / 2; i++) {
-            double angle = position * 100.0 / pow(10000.0, 2.0 * (double)i / (double)d);
+    for (int64_t i = 0; i < d / 2; i++) {
+        double length = pow(10000.0, 2.0 * (double)i / (double)d);
+        for (int64_t k = 0; k < count; k++) {
+            double position = (double)kept[k] / span;
+            double angle = position * 100.0 / length;
             tomo_tensor_f32(out)[k * d + 2 * i] = (float)sin(angle);
             tomo_tensor_f32(out)[k * d + 2 * i + 1] = (float)cos(angle);
         }

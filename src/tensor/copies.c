@@ -192,6 +192,42 @@ tomo_tensor *tomo_op_replace_rows(tomo_exec *exec, const tomo_tensor *x, const t
     return out;
 }
 
+/* What was there before has no gradient any more. */
+static void put_backward(tomo_exec *exec, const tomo_node *node) {
+    const int64_t *places = ((const replace_attributes *)node->attributes)->places;
+    const tomo_tensor *rows = &node->inputs[1];
+    int64_t n = node->output.shape[1];
+    for (int64_t i = 0; i < rows->shape[0]; i++) {
+        float *dy = node->output.grad + places[i] * n;
+        if (rows->grad != NULL) exec->kernels->add(rows->grad + i * n, rows->grad + i * n, dy, n);
+        memset(dy, 0, (size_t)n * sizeof *dy);
+    }
+}
+
+tomo_tensor *tomo_op_put_rows(tomo_exec *exec, tomo_tensor *x, const tomo_tensor *rows,
+                              const int64_t *places) {
+    if (broken(exec, x, rows)) return NULL;
+    int64_t n = x->shape[1], count = rows->shape[0];
+    assert(tomo_tensor_is_contiguous(x) && tomo_tensor_is_contiguous(rows) && rows->shape[1] == n);
+    tomo_tensor *out = tomo_exec_view(exec, *x);
+    int64_t *copy = tomo_exec_alloc(exec, count, sizeof *copy);
+    if (out == NULL || copy == NULL) return NULL;
+    memcpy(copy, places, (size_t)count * sizeof *copy);
+    for (int64_t i = 0; i < count; i++) {
+        assert(places[i] >= 0 && places[i] < x->shape[0]);
+        memcpy(tomo_tensor_f32(out) + places[i] * n, tomo_tensor_f32(rows) + i * n,
+               (size_t)n * sizeof(float));
+    }
+    if (exec->tape != NULL && out->grad == NULL && rows->grad != NULL) {
+        out->grad = tomo_tape_gradient(exec, tomo_tensor_count(out));
+        if (out->grad == NULL) return NULL;
+    }
+    replace_attributes at = {copy};
+    const tomo_tensor *inputs[] = {x, rows};
+    tomo_tape_record(exec, put_backward, out, inputs, 2, &at, sizeof at);
+    return out;
+}
+
 typedef struct rows_attributes {
     const int64_t *places;
 } rows_attributes;

@@ -61,6 +61,11 @@ tomo_tensor *tomo_op_rows(tomo_exec *exec, const tomo_tensor *x, const int64_t *
 tomo_tensor *tomo_op_replace_rows(tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *rows,
                                   const int64_t *places);
 
+/* The same in place: x's own memory and gradient, where nobody else reads x afterwards; costs as much as the
+ * rows, however large x is. */
+tomo_tensor *tomo_op_put_rows(tomo_exec *exec, tomo_tensor *x, const tomo_tensor *rows,
+                              const int64_t *places);
+
 /* Rotary positions. x [T, heads, head_dim]; cosine, sine [T, half]; elements i and i + half of each head turn
  * together, those past 2 * half stay. */
 tomo_tensor *tomo_op_rope(tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *cosine,

@@ -44,21 +44,35 @@ void tomo_tape_end_layers(tomo_exec *exec) {
     if (exec->tape != NULL) exec->tape->in_layers = false;
 }
 
+/* Floats that one block clears: worth a hand-over. */
+#define CLEAR_BLOCK 65536
+
+typedef struct clear_floats {
+    float *data;
+    int64_t count;
+} clear_floats;
+
+static void clear_floats_block(void *argument, int64_t block, int worker) {
+    (void)worker;
+    const clear_floats *job = argument;
+    int64_t first = block * CLEAR_BLOCK, count = job->count - first;
+    memset(job->data + first, 0, (size_t)(count < CLEAR_BLOCK ? count : CLEAR_BLOCK) * sizeof *job->data);
+}
+
 float *tomo_tape_gradient(tomo_exec *exec, int64_t count) {
     tomo_tape *tape = exec->tape;
     size_t bytes = (size_t)count * sizeof(float);
     if (!tape->in_layers) {
         float *grad = tomo_exec_alloc(exec, count, sizeof *grad);
-        if (grad != NULL) memset(grad, 0, bytes);
+        clear_floats job = {grad, count};
+        if (grad != NULL)
+            tomo_pool_run(exec->pool, (count + CLEAR_BLOCK - 1) / CLEAR_BLOCK, clear_floats_block, &job);
         return grad;
     }
     float *grad = tomo_arena_alloc(tape->gradients[tape->layer % 2], bytes);
     if (grad == NULL) (void)tomo_fail_memory(&exec->error, "gradients", bytes);
     return grad;
 }
-
-/* Floats that one block clears: worth a hand-over. */
-#define CLEAR_BLOCK 65536
 
 /* Results of one layer, whose gradients are cleared in one run of the threads. */
 typedef struct clear_job {

@@ -241,7 +241,7 @@ static tomo_tensor *place_scan(report_task *t, tomo_tensor *x, int64_t head, con
                         (long long)count, (long long)tokens->shape[0]);
         return NULL;
     }
-    return tomo_op_replace_rows(exec, x, tokens, t->places);
+    return tomo_op_put_rows(exec, x, tokens, t->places);
 }
 
 /* Samples 0 .. count - 1 of t->chosen with used[at[i]]; t->joins says which of them go together. */

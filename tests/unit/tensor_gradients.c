@@ -162,6 +162,16 @@ static tomo_tensor *forward_rows(void *user, tomo_exec *e) {
         return tomo_op_replace_rows(e, &l->t[0], &l->t[1], places);
     case 2:
         return tomo_op_rows(e, &l->t[0], picks, 3);
+    case 3: { /* into a copy of the leaf, or into one that wants no gradient itself */
+        tomo_tensor *copy = tomo_op_contiguous(e, &l->t[0]);
+        return tomo_op_put_rows(e, tomo_op_put_rows(e, copy, &l->t[1], places), &l->t[2], places + 1);
+    }
+    case 4: {
+        tomo_tensor *none = tomo_exec_tensor(e, 2, l->t[0].shape);
+        memset(none->data, 0, (size_t)tomo_tensor_count(none) * sizeof(float));
+        none->grad = NULL;
+        return tomo_op_add(e, tomo_op_put_rows(e, none, &l->t[1], places), &l->t[0]);
+    }
     default: {
         tomo_tensor view = l->t[0]; /* turned */
         view.shape[0] = l->t[0].shape[1];
@@ -175,10 +185,11 @@ static tomo_tensor *forward_rows(void *user, tomo_exec *e) {
 
 static void rows_by_their_places(void **state) {
     (void)state;
-    for (int variant = 0; variant < 4; variant++) {
+    for (int variant = 0; variant < 6; variant++) {
         leaves l = {.variant = variant};
         LEAF(&l, 7, 11);
-        if (variant == 1) LEAF(&l, 3, 11);
+        if (variant == 1 || variant == 3 || variant == 4) LEAF(&l, 3, 11);
+        if (variant == 3) LEAF(&l, 2, 11);
         check("rows", &l, forward_rows);
     }
 }
