@@ -10,8 +10,10 @@
 #define BLOCK_ROWS 384
 #define BLOCK_COLUMNS 256
 /* A product with fewer blocks than this (16 threads with three each) is cut into smaller ones, which run
- * within 10 % of large ones: gradients of weights within 5 %. */
+ * within 5 % of large ones: forward (w is read transposed) wide ones, back about square ones. */
 #define WANTED_BLOCKS 48
+#define SMALL_ROWS 96
+#define SMALL_COLUMNS 192
 #define SMALL_BLOCK 128
 #define SMALL_WEIGHT_BLOCK 96
 
@@ -150,8 +152,8 @@ void tomo_gemm(tomo_exec *exec, float *out, int64_t out_stride, const float *x, 
     job.block_columns = many ? BLOCK_COLUMNS : STRIP_COLUMNS;
     if (!few && job.dtype == TOMO_F32 &&
         pieces(m, job.block_rows) * pieces(job.n, job.block_columns) < WANTED_BLOCKS) {
-        job.block_rows = even_piece(m, SMALL_BLOCK);
-        job.block_columns = even_piece(job.n, SMALL_BLOCK);
+        job.block_rows = even_piece(m, SMALL_ROWS);
+        job.block_columns = even_piece(job.n, SMALL_COLUMNS);
     }
     job.row_blocks = pieces(m, job.block_rows);
     int64_t blocks = job.row_blocks * pieces(job.n, job.block_columns);
