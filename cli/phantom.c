@@ -13,6 +13,8 @@ typedef struct phantom_options {
     const char *size;
     int contents, format; /* tomo_phantom_contents and _format, in the order of the options' words */
     int split;            /* 0: drawn */
+    int wording;          /* 1: plain */
+    bool all;
 } phantom_options;
 
 #define AT(member) offsetof(phantom_options, member)
@@ -39,6 +41,12 @@ static const option options[] = {
     {"split", 0, OPTION_WORD, "drawn|train|validation|test",
      "which split the scans belong to; default drawn, 8 : 1 : 1", AT(split), 0, 0},
     {"questions", 0, OPTION_INTEGER, "N", "most questions a scan, 0 to 16; default 8", AT(questions), 0, 16},
+    {"all-questions", 0, OPTION_FLAG, NULL,
+     "ask all that can be asked, up to --questions, though some answers are then commoner: to train with, not "
+     "to be scored on",
+     AT(all), 0, 0},
+    {"wording", 0, OPTION_WORD, "varied|plain",
+     "of reports and captions: sentences are drawn (default), or always the same", AT(wording), 0, 0},
 };
 
 /* "64x128x128", or "128x128" where slices may be left out; false when it is something else. */
@@ -86,7 +94,9 @@ static int phantom_run(const command *self, int argc, char **argv) {
                               .contents = (tomo_phantom_contents)mine.contents,
                               .format = (tomo_phantom_format)mine.format,
                               .split = splits[mine.split],
-                              .questions = mine.questions == 0 ? -1 : mine.questions};
+                              .questions = mine.questions == 0 ? -1 : mine.questions,
+                              .plain = mine.wording == 1,
+                              .all = mine.all};
     bool slices = o.contents == TOMO_PHANTOM_SLICES;
     if (mine.size != NULL && !read_size(mine.size, slices, o.size)) {
         return options_wrong(

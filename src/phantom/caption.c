@@ -10,6 +10,7 @@ typedef struct writer {
     const tomo_view *view;
     tomo_random random;
     tomo_buffer *text;
+    bool plain;
 } writer;
 
 #define SAY(...) TOMO_SAY(w, __VA_ARGS__)
@@ -188,9 +189,9 @@ static void say_findings(writer *w) {
     }
 }
 
-void tomo_caption_write(const tomo_view *view, uint64_t seed, tomo_buffer *text) {
-    writer state = {view, tomo_random_seed(seed ^ 0xca9710u), text}, *w = &state;
-    bool findings_first = tomo_draw_chance(&w->random, 0.5);
+void tomo_caption_write(const tomo_view *view, uint64_t seed, bool plain, tomo_buffer *text) {
+    writer state = {view, tomo_random_seed(seed ^ 0xca9710u), text, plain}, *w = &state;
+    bool findings_first = !plain && tomo_draw_chance(&w->random, 0.5);
     if (findings_first) say_findings(w);
     say_level(w);
     if (!findings_first) say_findings(w);

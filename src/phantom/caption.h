@@ -7,7 +7,7 @@
 
 /* Adds phase, level, organs and every finding with size and place, or that there is none; the buffer's
  * `failed` tells of a failure. */
-void tomo_caption_write(const tomo_view *view, uint64_t seed, tomo_buffer *text);
+void tomo_caption_write(const tomo_view *view, uint64_t seed, bool plain, tomo_buffer *text);
 
 /* Words of a height: "carina", "dome of the liver". */
 const char *tomo_caption_region(const tomo_view *view);

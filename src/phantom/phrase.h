@@ -10,10 +10,10 @@
 void tomo_say(tomo_random *random, tomo_buffer *text, const char *const *phrases, int count,
               const char *const values[3]);
 
-/* writer: a pointer to something with `random` and `text`. */
+/* writer: a pointer to something with `random`, `text` and `plain`: the first phrase, always. */
 #define TOMO_SAY(writer, one, two, three, ...)                                                               \
     tomo_say(&(writer)->random, (writer)->text, (const char *const[]){__VA_ARGS__},                          \
-             (int)(sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *)),                             \
+             (writer)->plain ? 1 : (int)(sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *)),       \
              (const char *const[3]){one, two, three})
 
 /* "14 mm", or "3.2 cm" from 2 cm on. */

@@ -66,7 +66,7 @@ static tomo_status make_picture(const void *state, int64_t index, tomo_pool *poo
     tomo_status status = tomo_render_slice(&patient, size, slice, &render, spots, err);
     if (status != TOMO_OK) return status;
     tomo_view_find(&patient, size[0], slice, spots, &p->view);
-    tomo_caption_write(&p->view, seed, &p->caption);
+    tomo_caption_write(&p->view, seed, m->order->options->plain, &p->caption);
     status = p->caption.failed ? tomo_fail_memory(err, p->name, TOMO_PHANTOM_TEXT_BYTES)
                                : write_slice(m, p, &render, err);
     tomo_render_free(&render);

@@ -280,8 +280,8 @@ static bool is_balanced(const tomo_balance *b, const tomo_question *q) {
 /* Takes the question if its answer is not too common. One that needs a single slice also waits until two of
  * five needed several. */
 static bool take(tomo_balance *b, const tomo_question *q) {
-    if (!is_balanced(b, q)) return false;
-    if (!q->several && 5 * b->several < 2 * b->questions) return false;
+    if (!b->off && !is_balanced(b, q)) return false;
+    if (!b->off && !q->several && 5 * b->several < 2 * b->questions) return false;
     b->used[q->asking][q->answer]++;
     b->questions++;
     b->several += q->several;
@@ -312,7 +312,7 @@ int tomo_questions_make(const tomo_truth *truth, tomo_plane plane, bool with_pla
     }
     /* Those of several slices first, for they open the way to the others. */
     for (int pass = 1; pass >= 0; pass--) {
-        for (int i = 0; i < a->count && count < (pass == 1 ? (most + 1) / 2 : most); i++) {
+        for (int i = 0; i < a->count && count < (pass == 1 && !balance->off ? (most + 1) / 2 : most); i++) {
             const tomo_question *q = &a->candidates[order[i]];
             if (q->several == (pass == 1) && take(balance, q)) questions[count++] = *q;
         }

@@ -51,6 +51,7 @@ typedef struct tomo_balance {
     int used[TOMO_ASKINGS][TOMO_ANSWERS_MOST];
     int answers[TOMO_ASKINGS]; /* how many different answers an asking has */
     int questions, several;
+    bool off; /* take whatever can be asked */
 } tomo_balance;
 
 /* At most `most` questions (room in `questions`) about a phantom; plane is asked only when `ask_plane`.

@@ -8,6 +8,7 @@ typedef struct writer {
     const tomo_truth *truth;
     tomo_random random;
     tomo_buffer *text;
+    bool plain;
 } writer;
 
 #define SAY(...) TOMO_SAY(w, __VA_ARGS__)
@@ -211,8 +212,8 @@ static void say_impression(writer *w) {
     }
 }
 
-void tomo_report_write(const tomo_truth *truth, uint64_t seed, tomo_buffer *text) {
-    writer state = {truth, tomo_random_seed(seed ^ 0x4e904u), text}, *w = &state;
+void tomo_report_write(const tomo_truth *truth, uint64_t seed, bool plain, tomo_buffer *text) {
+    writer state = {truth, tomo_random_seed(seed ^ 0x4e904u), text, plain}, *w = &state;
     say_technique(w);
     (void)tomo_buffer_add_text(text, "Findings: ");
     say_nodules(w);

@@ -6,6 +6,6 @@
 #include "phantom/truth.h"
 
 /* Adds technique, findings by region, and impression; the buffer's `failed` tells of a failure. */
-void tomo_report_write(const tomo_truth *truth, uint64_t seed, tomo_buffer *text);
+void tomo_report_write(const tomo_truth *truth, uint64_t seed, bool plain, tomo_buffer *text);
 
 #endif

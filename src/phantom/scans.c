@@ -262,7 +262,7 @@ static tomo_status make_phantom(const void *state, int64_t index, tomo_pool *poo
     p->report = (tomo_buffer){.maximum = TOMO_PHANTOM_TEXT_BYTES};
     tomo_status status = render_phantom(m, p, pool, err);
     if (status != TOMO_OK) return status;
-    tomo_report_write(&p->truth, p->seed, &p->report);
+    tomo_report_write(&p->truth, p->seed, m->order->options->plain, &p->report);
     status =
         p->report.failed ? tomo_fail_memory(err, p->name, TOMO_PHANTOM_TEXT_BYTES) : write_scan(m, p, err);
     tomo_render_free(&p->render);
@@ -388,6 +388,7 @@ tomo_status tomo_phantom_scans(const tomo_phantom_order *order, cJSON **summary,
                                     .finish = finish_phantom,
                                     .clear = clear_phantom};
     *summary = NULL;
+    for (int i = 0; i < SPLITS; i++) m.balances[i].off = order->options->all;
     begin_lists(&m);
     tomo_status status = make_subfolders(&m, err);
     if (status == TOMO_OK) status = tomo_phantom_run(order, &work, err);

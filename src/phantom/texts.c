@@ -41,7 +41,7 @@ static tomo_status make_subject(const void *state, int64_t index, tomo_pool *poo
     if (status != TOMO_OK) return status;
     tomo_truth_find(&patient, &render, &s->truth);
     tomo_render_free(&render);
-    tomo_report_write(&s->truth, s->seed, &s->report);
+    tomo_report_write(&s->truth, s->seed, m->order->options->plain, &s->report);
     return s->report.failed ? tomo_fail_memory(err, "report", TOMO_PHANTOM_TEXT_BYTES) : TOMO_OK;
 }
 
@@ -119,6 +119,7 @@ tomo_status tomo_phantom_texts(const tomo_phantom_order *order, cJSON **summary,
                                     .finish = finish_subject,
                                     .clear = clear_subject};
     *summary = NULL;
+    for (int i = 0; i < TOMO_PHANTOM_SPLITS; i++) m.balances[i].off = order->options->all;
     tomo_status status = tomo_make_folders(order->folder, err);
     if (status == TOMO_OK) status = tomo_phantom_run(order, &work, err);
     if (status == TOMO_OK) status = tomo_folder_write(order->folder, "text.jsonl", m.list.data, err);

@@ -29,7 +29,7 @@ static void look(uint64_t seed, bool of_finding, looked *l) {
     assert_int_equal(tomo_render_slice(&l->patient, shape, l->slice, &render, l->spots, NULL), TOMO_OK);
     tomo_render_free(&render);
     tomo_view_find(&l->patient, shape[0], l->slice, l->spots, &l->view);
-    tomo_caption_write(&l->view, seed, &l->caption);
+    tomo_caption_write(&l->view, seed, false, &l->caption);
     assert_false(l->caption.failed);
 }
 

@@ -246,7 +246,7 @@ static void reports_tell_every_finding(void **state) {
     truth.findings[1] = (tomo_finding){.kind = TOMO_FINDING_FRACTURE, .level = 13, .lesion = -1};
     for (uint64_t seed = 0; seed < 20; seed++) {
         tomo_buffer_clear(&text);
-        tomo_report_write(&truth, seed, &text);
+        tomo_report_write(&truth, seed, false, &text);
         assert_false(text.failed);
         assert_non_null(strstr(text.data, "portal venous"));
         assert_non_null(strstr(text.data, "L1"));
