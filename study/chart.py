@@ -2,8 +2,8 @@
 import math
 from xml.sax.saxutils import escape
 
-WIDTH, HEIGHT = 760, 440
-LEFT, RIGHT, TOP, BOTTOM = 64, 210, 44, 56
+WIDTH, HEIGHT = 820, 440
+LEFT, RIGHT, TOP, BOTTOM = 64, 270, 44, 56
 # Okabe and Ito's colours, which stay apart for colour-blind readers; the fifth is darkened for white paper.
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b59f00", "#56b4e9"]
 STYLE = """

@@ -101,11 +101,17 @@ def wheel(study, piece, folder):
         raise StudyError(f"{r['package']} {r['version']} holds no {r['file']}")
 
 
+def language_source(study, piece):
+    """What tomo model new takes: a folder, or the file of a wheel."""
+    folder = study.folder(piece) / "run" / "language"
+    return next(folder.glob(piece.recipe["file"])) if piece.kind == "wheel" else folder
+
+
 def model(study, piece, folder):
     write_json(folder / "settings.json", piece.recipe["config"])
     shutil.rmtree(folder / "model", ignore_errors=True)
     study.tomo(piece, ["model", "new", folder / "model", "--encoder", study.folder(piece.needs["encoder"]) / "run" / "encoder",
-                       "--language", study.folder(piece.needs["language"]) / "run" / "language",
+                       "--language", language_source(study, piece.needs["language"]),
                        "--seed", str(piece.recipe["seed"]), "--config", folder / "settings.json"])
 
 
