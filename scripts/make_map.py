@@ -21,7 +21,7 @@ def opening(path: pathlib.Path) -> str:
     """The first sentence of a file's opening comment, without the file's own name; "" when there is none."""
     text = path.read_text(errors="replace")[:3000]
     if path.suffix == ".py":
-        match = re.match(r'(?:#!.*\n)?(?:#.*\n)*"""(.*?)(?:"""|\n\n)', text, re.S)
+        match = re.match(r'(?:#[^\n]*\n)*"""(.*?)(?:"""|\n\n)', text, re.S)
     elif path.suffix == ".sh":
         match = re.match(r"#!.*\n((?:#.*\n)+)", text)
     else:
