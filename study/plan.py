@@ -90,7 +90,7 @@ def file_digests(folder, names):
 
 
 TOKENIZER_FILES = ["tokenizer.json", "tokenizer_config.json"]
-TOP = ["comment", "work", "results", "allowance_minutes", "headline", "draws", "data", "encoders", "languages", "model",
+TOP = ["comment", "version", "work", "results", "allowance_minutes", "headline", "draws", "data", "encoders", "languages", "model",
        "train", "sizes", "evaluate", "variants", "estimates", "demo"]
 VARIANT = ["comment", "name", "letter", "about", "encoder", "language", "model", "train", "sizes", "optional"]
 
@@ -131,7 +131,7 @@ class Plan:
     def data(self, name):
         d = self.json["data"][name]
         check_keys(f"{self.path}: data {name}", d, ["comment", "file", "options"])
-        return self.add("data", f"data-{name}", {"options": d["options"]}, {}, units=d["options"]["count"])
+        return self.add("data", f"data-{name}", {"options": d["options"], "version": self.json.get("version", 1)}, {}, units=d["options"]["count"])
 
     def data_file(self, name):
         return self.json["data"][name].get("file", "scans.csv")

@@ -100,6 +100,7 @@ def closed(folder, facts, draws):
     draw = bootstrap.Draws(facts["questions"], draws)
     of_several = [c == "1" for c in facts["several_slices"]]
     return {"correct": correct, "ranked_text": ranked, "scores": summary["scores"]["micro"],
+            "macro": summary["scores"]["macro"],
             "types": {str(t["type"]): dict(t["scores"], rows=t["rows"]) for t in summary["scores"]["types"]},
             "several_slices": {"rows": sum(of_several), "accuracy": draw.mean(bits(correct), of_several),
                                "ranked_text": draw.mean(bits(ranked), of_several)},

@@ -211,10 +211,12 @@ class Study:
         return {group: statistics.median(rates) for group, rates in found.items()}
 
     def estimate(self, piece):
-        rate = self.rates.get(family(piece.name), self.rates.get(piece.kind))
-        if rate is None:
-            rate = self.plan.json.get("estimates", {}).get(piece.kind, 0)
-        return rate * piece.units
+        told = self.plan.json.get("estimates", {})
+        for rates, group in ((self.rates, family(piece.name)), (told, family(piece.name)), (self.rates, piece.kind),
+                             (told, piece.kind)):
+            if group in rates:
+                return rates[group] * piece.units
+        return 0.0
 
     def list(self, goals):
         wanted, left = set(self.missing(goals)), 0.0
