@@ -24,7 +24,7 @@ def write_json(path, value, indent=1):
     temporary.replace(path)
 
 
-def beside(study, piece, *parts):
+def beside(piece, *parts):
     """Where a piece's product is, as seen from another piece's folder."""
     return str(pathlib.Path("..", piece.folder, *parts))
 
@@ -68,7 +68,7 @@ def encoder(study, piece, folder):
     blank.mkdir(exist_ok=True)
     write_json(blank / "config.json", piece.recipe["config"])
     blank_language(study, folder / "blank-language", piece.recipe["language"])
-    source = beside(study, piece.needs["data"], "data", piece.recipe["file"])
+    source = beside(piece.needs["data"], "data", piece.recipe["file"])
     train(study, piece, folder, prepare(piece.recipe["train"], source, encoder="blank-encoder", language="blank-language"))
 
 
@@ -80,7 +80,7 @@ def pixels(study, piece, folder):
 
 def language(study, piece, folder):
     blank_language(study, folder / "blank-language", piece.recipe["language"])
-    source = beside(study, piece.needs["data"], "data", piece.recipe["file"])
+    source = beside(piece.needs["data"], "data", piece.recipe["file"])
     train(study, piece, folder, prepare(piece.recipe["train"], source, language="blank-language"))
 
 
@@ -130,13 +130,13 @@ def table(study, piece, folder):
                 out.writeheader()
             for row in rows:
                 if row["scan"] in taken:
-                    out.writerow({**row, "scan": beside(study, piece.needs[role], "data", row["scan"]), "split": role})
+                    out.writerow({**row, "scan": beside(piece.needs[role], "data", row["scan"]), "split": role})
 
 
 def run(study, piece, folder):
     recipe = json.loads(json.dumps(piece.recipe["train"]))
-    recipe["model"] = beside(study, piece.needs["model"], "model")
-    recipe.setdefault("data", {}).update(path=beside(study, piece.needs["table"], "scans.csv"), cache="../features")
+    recipe["model"] = beside(piece.needs["model"], "model")
+    recipe.setdefault("data", {}).update(path=beside(piece.needs["table"], "scans.csv"), cache="../features")
     train(study, piece, folder, recipe)
 
 
