@@ -47,10 +47,9 @@ def without_comments(value):
     return value
 
 
-def change(base, changes, keep_null=False):
-    """base with changes laid over it: members of objects replace those of their name, null takes them away (or stays, for
-    tomo model new to take away what is its own). A list of objects with names (stages) is changed by an object from name
-    to changes."""
+def change(base, changes):
+    """base with changes laid over it: members of objects replace those of their name, null takes them away. A list of
+    objects with names (stages) is changed by an object from name to changes."""
     if isinstance(base, list) and isinstance(changes, dict):
         names = [item.get("name") for item in base]
         for name in changes:
@@ -62,10 +61,10 @@ def change(base, changes, keep_null=False):
         return copy.deepcopy(changes)
     out = copy.deepcopy(base)
     for key, value in changes.items():
-        if value is None and not keep_null:
+        if value is None:
             out.pop(key, None)
         elif key in out:
-            out[key] = change(out[key], value, keep_null)
+            out[key] = change(out[key], value)
         else:
             out[key] = copy.deepcopy(value)
     return out
@@ -178,7 +177,7 @@ class Plan:
             "file": self.data_file(section["data"])}, {"data": self.data(section["data"])}, units=steps_of(recipe))
 
     def model(self, variant, seed):
-        config = change(self.json["model"], variant.get("model", {}), keep_null=True)
+        config = change(self.json["model"], variant.get("model", {}))
         needs = {"encoder": self.encoder(variant.get("encoder", "small")),
                  "language": self.language(variant.get("language", "small"))}
         return self.add("model", f"model-{variant['name']}-s{seed}", {"config": config, "seed": seed}, needs,
