@@ -15,6 +15,7 @@ typedef struct phantom_options {
     int split;            /* 0: drawn */
     int wording;          /* 1: plain */
     bool all;
+    int answer; /* 1: text first */
 } phantom_options;
 
 #define AT(member) offsetof(phantom_options, member)
@@ -45,6 +46,9 @@ static const option options[] = {
      "ask all that can be asked, up to --questions, though some answers are then commoner: to train with, not "
      "to be scored on",
      AT(all), 0, 0},
+    {"answer", 0, OPTION_WORD, "letter|text",
+     "of closed questions in texts: \"C. lung\" (default) or \"lung: C.\", as prompt.answer of the model will be",
+     AT(answer), 0, 0},
     {"wording", 0, OPTION_WORD, "varied|plain",
      "of reports and captions: sentences are drawn (default), or always the same", AT(wording), 0, 0},
 };
@@ -96,6 +100,7 @@ static int phantom_run(const command *self, int argc, char **argv) {
                               .split = splits[mine.split],
                               .questions = mine.questions == 0 ? -1 : mine.questions,
                               .plain = mine.wording == 1,
+                              .text_first = mine.answer == 1,
                               .all = mine.all};
     bool slices = o.contents == TOMO_PHANTOM_SLICES;
     if (mine.size != NULL && !read_size(mine.size, slices, o.size)) {

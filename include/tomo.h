@@ -498,6 +498,7 @@ typedef struct tomo_phantom_options {
     tomo_phantom_contents contents; /* format must be NIFTI for others than SCANS; their size[0] is of the
                                        scan that a slice is taken from, and TEXT needs no size */
     bool plain;    /* reports and captions in one wording, which says what is seen and nothing of style */
+    bool text_first; /* text: closed questions are answered "lung: C.", not "C. lung" (prompt.answer of a model) */
     bool all;      /* scans, text: ask all that can be asked, up to `questions`, though some answers are then
                       commoner than others: to train with, not to be scored on */
 } tomo_phantom_options;

@@ -183,7 +183,7 @@ static bool put_text(tomo_buffer *out, bool first, const char *text) {
 static bool put_row(const tomo_evaluation *e, size_t index, tomo_buffer *out) {
     const tomo_sample *s = tomo_evaluation_sample(e, index);
     const tomo_prediction *p = &e->predictions[index];
-    char *answer = tomo_sample_answer(s);
+    char *answer = tomo_sample_answer(s, false);
     const char type[2] = {s->type > 0 ? (char)('0' + s->type) : '\0', '\0'};
     bool good = answer != NULL;
     if (e->kind != TOMO_EVAL_CAPTION) good = good && put_text(out, true, type);

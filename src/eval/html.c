@@ -178,7 +178,7 @@ static tomo_status add_case(tomo_buffer *page, const tomo_evaluation *e, const t
     const tomo_prediction *p = &e->predictions[which->row];
     const char *instruction = tomo_evaluation_instruction(e, which->row);
     char *question = tomo_sample_question(s, instruction != NULL ? instruction : e->model->config.report);
-    char *answer = tomo_sample_answer(s);
+    char *answer = tomo_sample_answer(s, false);
     (void)tomo_buffer_format(page, "<div class=\"case\"><p><b>%s %.4f</b> <span class=\"k\">",
                              r->names[main_metric(r)], which->score);
     add_text(page, s->name);

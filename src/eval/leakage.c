@@ -54,7 +54,7 @@ static bool key_of_sample(tomo_arena *arena, const tomo_sample *s, tomo_points *
     if (s->kind == TOMO_SAMPLE_REPORT) {
         return make_key(arena, none, (tomo_csv_field){s->answer, strlen(s->answer)}, key);
     }
-    char *question = tomo_sample_question(s, ""), *answer = tomo_sample_answer(s);
+    char *question = tomo_sample_question(s, ""), *answer = tomo_sample_answer(s, false);
     bool good = question != NULL && answer != NULL &&
                 make_key(arena, (tomo_csv_field){question, strlen(question)},
                          (tomo_csv_field){answer, strlen(answer)}, key);

@@ -62,12 +62,14 @@ static tomo_status score_choices(tomo_session *s, const tomo_ids *prompt, tomo_i
         status =
             tomo_session_score(s, tomo_tensor_f32(logits), &answers[i], &results[i].log_probability, err);
         results[i].log_probability_per_token = results[i].log_probability / (double)answers[i].count;
+        /* Where the letter comes last, the first token says nothing of it. */
+        if (s->model->config.text_first) results[i].probability = results[i].log_probability;
     }
     if (status == TOMO_OK) normalise(results, count);
     return status;
 }
 
-/* The ids of each letter alone and of "X. choice". */
+/* The ids of each letter alone and of the whole answer. */
 static tomo_status encode_choices(const tomo_model *m, const char *const *choices, size_t count,
                                   int32_t *letters, tomo_ids *answers, tomo_error *err) {
     tomo_status status = TOMO_OK;
@@ -78,7 +80,7 @@ static tomo_status encode_choices(const tomo_model *m, const char *const *choice
         status = encode(m, &letter, name, err);
         if (status == TOMO_OK) {
             letters[i] = letter.data[0];
-            status = tomo_buffer_format(&text, "%s. %s", name, choices[i])
+            status = tomo_prompt_answer(m->config.text_first, name, choices[i], &text)
                          ? encode(m, &answers[i], text.data, err)
                          : tomo_fail_memory(err, "a choice", strlen(choices[i]));
         }

@@ -41,10 +41,10 @@ static tomo_status read_language(const cJSON *root, const char *path, tomo_model
 }
 
 static tomo_status read_prompt(const cJSON *root, const char *path, tomo_model_config *c, tomo_error *err) {
-    static const char *const known[] = {"image_token", "image", "system", "report", "format", NULL};
+    static const char *const known[] = {"image_token", "image", "system", "report", "format", "answer", NULL};
     tomo_json_at at = {path, "prompt."};
     const cJSON *section = tomo_json_get(root, "prompt");
-    const char *format = "chat";
+    const char *format = "chat", *answer = "letter";
     c->report = STANDARD_REPORT;
     c->image = true;
     tomo_status status = tomo_json_only(section, at, known, err);
@@ -53,10 +53,16 @@ static tomo_status read_prompt(const cJSON *root, const char *path, tomo_model_c
     if (status == TOMO_OK) status = tomo_json_text(section, "system", at, false, &c->system, err);
     if (status == TOMO_OK) status = tomo_json_text(section, "report", at, false, &c->report, err);
     if (status == TOMO_OK) status = tomo_json_text(section, "format", at, false, &format, err);
+    if (status == TOMO_OK) status = tomo_json_text(section, "answer", at, false, &answer, err);
     if (status != TOMO_OK) return status;
     if (strcmp(format, "chat") != 0 && strcmp(format, "m3d") != 0) {
         return tomo_fail(err, TOMO_E_HEADER, "%s: \"prompt.format\" is \"%.40s\"; chat or m3d is wanted",
                          path, format);
+    }
+    c->text_first = strcmp(answer, "text") == 0;
+    if (!c->text_first && strcmp(answer, "letter") != 0) {
+        return tomo_fail(err, TOMO_E_HEADER, "%s: \"prompt.answer\" is \"%.40s\"; letter or text is wanted",
+                         path, answer);
     }
     c->prompt_format = strcmp(format, "m3d") == 0 ? TOMO_PROMPT_M3D : TOMO_PROMPT_CHAT;
     return TOMO_OK;

@@ -27,7 +27,8 @@ typedef struct tomo_model_config {
     const char *language_path, *adapter_path;  /* adapter NULL: none */
     const char *image_token, *system, *report; /* system NULL: none */
     tomo_prompt_format prompt_format;
-    bool image; /* false: the scan is not looked at, and prompts have no place for it */
+    bool text_first; /* closed questions: "lung: C." is answered instead of "C. lung" */
+    bool image;      /* false: the scan is not looked at, and prompts have no place for it */
 } tomo_model_config;
 
 /* Unknown keys are refused by name (TOMO_E_HEADER). *config is freed by tomo_model_config_free, also after a

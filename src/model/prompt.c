@@ -12,6 +12,11 @@ static tomo_status add_plain(const tomo_model *m, const char *text, tomo_ids *id
                                  err);
 }
 
+bool tomo_prompt_answer(bool text_first, const char *letter, const char *text, tomo_buffer *answer) {
+    return text_first ? tomo_buffer_format(answer, "%s: %s.", text, letter)
+                      : tomo_buffer_format(answer, "%s. %s", letter, text);
+}
+
 /* The benchmark's text: placeholders, and what stands behind them at once. */
 tomo_status tomo_prompt_m3d(const tomo_model *m, const char *text, int64_t image_tokens, tomo_ids *ids,
                             tomo_error *err) {

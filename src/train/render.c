@@ -49,12 +49,13 @@ char *tomo_sample_question(const tomo_sample *sample, const char *instruction) {
     return take(&text);
 }
 
-char *tomo_sample_answer(const tomo_sample *sample) {
+char *tomo_sample_answer(const tomo_sample *sample, bool text_first) {
     tomo_buffer text = {.maximum = SIZE_MAX / 2};
     if (sample->kind == TOMO_SAMPLE_CLOSED && sample->letter != NULL) {
-        (void)tomo_buffer_format(&text, "%s. ", sample->letter);
+        (void)tomo_prompt_answer(text_first, sample->letter, sample->answer, &text);
+    } else {
+        (void)tomo_buffer_add_text(&text, sample->answer);
     }
-    (void)tomo_buffer_add_text(&text, sample->answer);
     return take(&text);
 }
 
@@ -164,7 +165,7 @@ tomo_status tomo_sample_render(const tomo_model *model, const tomo_sample *sampl
     }
     char *question =
         tomo_sample_question(sample, o->instruction != NULL ? o->instruction : model->config.report);
-    char *answer = tomo_sample_answer(sample);
+    char *answer = tomo_sample_answer(sample, model->config.text_first);
     tomo_status status;
     if (question == NULL || answer == NULL) {
         status = tomo_fail_memory(err, "a sample", 0);

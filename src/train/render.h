@@ -38,8 +38,9 @@ tomo_status tomo_sample_render(const tomo_model *model, const tomo_sample *sampl
 /* What stands behind the placeholders: the question, for a closed one with " Choices: A. x B. y"; NULL fails
  * only for lack of memory. Of a report: `instruction`. Freed by free. */
 char *tomo_sample_question(const tomo_sample *sample, const char *instruction);
-/* What the model should say: a closed question's answer is "C. text". Freed by free. */
-char *tomo_sample_answer(const tomo_sample *sample);
+/* What the model should say: a closed question's answer is "C. text", with text_first "text: C.". Freed by
+ * free. */
+char *tomo_sample_answer(const tomo_sample *sample, bool text_first);
 
 /* M3D's instructions for a report, of which its scripts draw one a sample. */
 #define TOMO_M3D_PROMPTS 42

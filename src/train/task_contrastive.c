@@ -169,7 +169,7 @@ static tomo_status read_text(contrastive_task *t, const tomo_sample *sample, tex
     const tomo_decoder_config *c = tomo_decoder_get_config(t->decoder);
     int64_t most = t->base.stage->data.max_length > 0 ? t->base.stage->data.max_length : STANDARD_LENGTH;
     tomo_ids ids = {0};
-    char *answer = tomo_sample_answer(sample);
+    char *answer = tomo_sample_answer(sample, false);
     tomo_status status =
         answer == NULL
             ? tomo_fail_memory(err, "texts", 0)

@@ -156,7 +156,7 @@ static void check_item(const cJSON *row, const tomo_dataset *d, const cJSON *voc
     int n = count_of(want);
     char *question =
         tomo_sample_question(s, prompt == NULL ? "" : tomo_m3d_prompts[(int)prompt->valuedouble]);
-    char *answer = tomo_sample_answer(s);
+    char *answer = tomo_sample_answer(s, false);
     tomo_buffer text = {.maximum = SIZE_MAX / 2};
     (void)tomo_buffer_format(&text, "%s%s", s->kind == TOMO_SAMPLE_REPORT ? "" : " ", question);
     bool good = strcmp(text.data, want + 10 * n) == 0 && is_text(row, "answer", answer) &&

@@ -73,7 +73,7 @@ static void a_row_gives_a_report_a_question_or_both(void **state) {
     assert_int_equal(open->row, 3);
     assert_string_equal(tomo_dataset_at(d, 3)->scan, "/c.nii.gz");
     assert_string_equal(tomo_dataset_at(d, 4)->answer, "two");
-    char *question = tomo_sample_question(closed, ""), *answer = tomo_sample_answer(closed);
+    char *question = tomo_sample_question(closed, ""), *answer = tomo_sample_answer(closed, false);
     assert_string_equal(question, "Where? Choices: A. spleen B. Liver");
     assert_string_equal(answer, "B. Liver");
     free(question);
