@@ -92,7 +92,8 @@ typedef bool (*tomo_text_fn)(void *user, const char *text, size_t size);
 /* ------------------------------------------------------------------ context */
 
 /* What all work shares: threads, kernels, callbacks, limits. Callbacks come from the thread that made a call.
- */
+ * Signal handlers of the host program never run on the context's threads; on a thread that made a call they
+ * wait until the operation at work is done. */
 typedef struct tomo_context tomo_context;
 
 /* Zero or NULL in any field means the default. */

@@ -298,13 +298,13 @@ static void frequency_backward(tomo_exec *exec, const tomo_node *node) {
     plane_pair spectra = job->v;
     job->x = node->output.grad;
     job->v = b.g;
-    tomo_pool_run(exec->pool, job->K, slice_forward, job);
+    tomo_gemm_run(exec->pool, job->K, slice_forward, job);
     job->x = tomo_tensor_f32(x);
     job->v = spectra;
-    tomo_pool_run(exec->pool, job->K, slice_forward, job);
-    tomo_pool_run(exec->pool, job->h * job->w, cell_backward, &b);
+    tomo_gemm_run(exec->pool, job->K, slice_forward, job);
+    tomo_gemm_run(exec->pool, job->h * job->w, cell_backward, &b);
     job->sum = x->grad;
-    tomo_pool_run(exec->pool, job->K, slice_back, job);
+    tomo_gemm_run(exec->pool, job->K, slice_back, job);
     tomo_arena_rewind(exec->arena, mark);
     report(exec, job);
 }
@@ -321,9 +321,9 @@ tomo_tensor *tomo_op_frequency_filter(tomo_exec *exec, const tomo_tensor *x, con
     filter_job job = describe(exec, x, real, imag);
     job.out = tomo_tensor_f32(out);
     if (!prepare(exec, &job, runs, 2)) return NULL;
-    tomo_pool_run(exec->pool, job.K, slice_forward, &job);
-    tomo_pool_run(exec->pool, job.h * job.w, cell_filter, &job);
-    tomo_pool_run(exec->pool, job.K, slice_back, &job);
+    tomo_gemm_run(exec->pool, job.K, slice_forward, &job);
+    tomo_gemm_run(exec->pool, job.h * job.w, cell_filter, &job);
+    tomo_gemm_run(exec->pool, job.K, slice_back, &job);
     tomo_arena_rewind(exec->arena, mark);
     report(exec, &job);
     const tomo_tensor *inputs[] = {x, real, imag};

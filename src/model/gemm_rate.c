@@ -1,6 +1,7 @@
 #include "model/gemm_rate.h"
 
 #include "base/clock.h"
+#include "base/signals.h"
 
 #include <dnnl.h>
 #include <stdlib.h>
@@ -112,6 +113,7 @@ void tomo_gemm_rate_free(tomo_gemm_rate *r) {
 double tomo_gemm_rate_measure(tomo_gemm_rate *r) {
     double seconds = 0, operations = 0;
     int host = omp_get_max_threads();
+    sigset_t before = tomo_signals_hold(); /* see tomo_gemm_run; OpenMP's new threads hold them too */
     omp_set_num_threads(r->threads);
     for (int i = 0; i < r->count; i++) {
         const matmul *m = &r->list[i];
@@ -124,6 +126,7 @@ double tomo_gemm_rate_measure(tomo_gemm_rate *r) {
         operations += 2.0 * (double)p->m * (double)p->n * (double)p->k * (double)p->times;
     }
     omp_set_num_threads(host);
+    tomo_signals_release(&before);
     return operations / seconds;
 }
 

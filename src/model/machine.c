@@ -1,6 +1,7 @@
 #include "model/machine.h"
 
 #include "base/clock.h"
+#include "base/signals.h"
 #include "base/size.h"
 
 #include <dnnl.h>
@@ -79,6 +80,7 @@ void tomo_machine_free(tomo_machine *m) {
 double tomo_machine_gemm_rate(tomo_machine *m, const tomo_product *products, int count) {
     double seconds = 0, operations = 0;
     int host = omp_get_max_threads();
+    sigset_t before = tomo_signals_hold(); /* see tomo_gemm_run; OpenMP's new threads hold them too */
     omp_set_num_threads(tomo_pool_threads(m->pool));
     for (int i = 0; i < count; i++) {
         const tomo_product *p = &products[i];
@@ -88,6 +90,7 @@ double tomo_machine_gemm_rate(tomo_machine *m, const tomo_product *products, int
         operations += 2.0 * (double)p->m * (double)p->n * (double)p->k * (double)p->times;
     }
     omp_set_num_threads(host);
+    tomo_signals_release(&before);
     return operations / seconds;
 }
 

@@ -276,7 +276,7 @@ static void attention_backward(tomo_exec *exec, const tomo_node *node) {
     job.scores = tomo_exec_alloc(exec, tomo_pool_threads(exec->pool) * 2 * STRIP * job.keys, sizeof(float));
     job.partials = tomo_exec_alloc(exec, job.partial_rows * job.kv_heads * job.d, sizeof(float));
     if (job.scores == NULL || job.partials == NULL) return;
-    tomo_pool_run(exec->pool, job.sequences * job.kv_heads, head_backward, &job);
+    tomo_gemm_run(exec->pool, job.sequences * job.kv_heads, head_backward, &job);
     if (job.partial_rows > 0) {
         tomo_pool_run(exec->pool, job.sequences * job.kv_heads, prefix_backward, &job);
     }
@@ -302,7 +302,11 @@ static tomo_tensor *attend(tomo_exec *exec, attention_job job, int rank, const i
         tomo_exec_alloc(exec, tomo_pool_threads(exec->pool) * job.rows * job.keys, sizeof *job.scores);
     if (job.scores == NULL) return NULL;
     int64_t blocks = job.sequences * (few ? job.kv_heads * job.queries : job.heads * job.strips);
-    tomo_pool_run(exec->pool, blocks, few ? run_group : run_strip, &job);
+    if (few) {
+        tomo_pool_run(exec->pool, blocks, run_group, &job);
+    } else {
+        tomo_gemm_run(exec->pool, blocks, run_strip, &job);
+    }
     tomo_arena_rewind(exec->arena, mark);
     finish(exec, &job);
     const tomo_tensor *inputs[] = {&job.q, &job.k, &job.v};

@@ -1,5 +1,8 @@
 #include "tensor/gemm.h"
 
+#include "base/signals.h"
+
+#include <assert.h>
 #include <dnnl.h>
 #include <stdatomic.h>
 
@@ -33,14 +36,22 @@ typedef struct gemm_job {
     atomic_bool failed;
 } gemm_job;
 
+void tomo_gemm_run(tomo_pool *pool, int64_t blocks, tomo_block_fn run, void *argument) {
+    sigset_t before = tomo_signals_hold();
+    tomo_pool_run(pool, blocks, run, argument);
+    tomo_signals_release(&before);
+}
+
 bool tomo_sgemm(bool transposed_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
                 int64_t a_stride, const float *b, int64_t b_stride, float beta, float *c, int64_t c_stride) {
+    assert(tomo_signals_are_held());
     return dnnl_sgemm('N', transposed_b ? 'T' : 'N', m, n, k, alpha, a, a_stride, b, b_stride, beta, c,
                       c_stride) == dnnl_success;
 }
 
 bool tomo_sgemm_transposed(int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t a_stride,
                            const float *b, int64_t b_stride, float beta, float *c, int64_t c_stride) {
+    assert(tomo_signals_are_held());
     return dnnl_sgemm('T', 'N', m, n, k, alpha, a, a_stride, b, b_stride, beta, c, c_stride) == dnnl_success;
 }
 
@@ -171,7 +182,11 @@ void tomo_gemm(tomo_exec *exec, float *out, int64_t out_stride, const float *x, 
             tomo_exec_alloc(exec, tomo_pool_threads(exec->pool) * widened * job.k, sizeof *job.panels);
         if (job.panels == NULL) return;
     }
-    tomo_pool_run(exec->pool, blocks, few ? run_strip : run_tile, &job);
+    if (few) {
+        tomo_pool_run(exec->pool, blocks, run_strip, &job);
+    } else {
+        tomo_gemm_run(exec->pool, blocks, run_tile, &job);
+    }
     tomo_arena_rewind(exec->arena, mark);
     if (atomic_load(&job.failed)) {
         (void)tomo_fail(&exec->error, TOMO_E_MEMORY, "out of memory: matrix product %lld x %lld x %lld",
@@ -294,7 +309,7 @@ static void run_backward(tomo_exec *exec, backward_job *job) {
                                       sizeof(float));
         if (job->panels == NULL) return;
     }
-    tomo_pool_run(exec->pool, job->of_w.blocks + job->of_x.blocks + job->of_b.blocks, backward_block, job);
+    tomo_gemm_run(exec->pool, job->of_w.blocks + job->of_x.blocks + job->of_b.blocks, backward_block, job);
     tomo_arena_rewind(exec->arena, mark);
     if (!atomic_load(&job->failed)) return;
     (void)tomo_fail(&exec->error, TOMO_E_MEMORY, "out of memory: gradient of a product %lld x %lld x %lld",

@@ -18,8 +18,13 @@ typedef struct tomo_epilogue {
 void tomo_gemm(tomo_exec *exec, float *out, int64_t out_stride, const float *x, int64_t x_stride, int64_t m,
                const tomo_tensor *w, bool accumulate, tomo_epilogue epilogue);
 
-/* One thread, called inside a block: c [m, n] = alpha a [m, k] b + beta c, where b is [k, n], or [n, k] with
- * transposed_b. False when oneDNN failed (out of memory). */
+/* tomo_pool_run for blocks that call tomo_sgemm. oneDNN's products use the stack pointer for memory from the
+ * heap; a handler that ran then would write its frame into whatever lies before it. So the calling thread
+ * holds back signals until all blocks are done; the pool's own threads always do. */
+void tomo_gemm_run(tomo_pool *pool, int64_t blocks, tomo_block_fn run, void *argument);
+
+/* One thread, called inside a block of tomo_gemm_run: c [m, n] = alpha a [m, k] b + beta c, where b is [k,
+ * n], or [n, k] with transposed_b. False when oneDNN failed (out of memory). */
 bool tomo_sgemm(bool transposed_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
                 int64_t a_stride, const float *b, int64_t b_stride, float beta, float *c, int64_t c_stride);
 

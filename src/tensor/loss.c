@@ -1,5 +1,6 @@
 #include "tensor/loss.h"
 
+#include "base/signals.h"
 #include "tensor/gemm.h"
 #include "tensor/packed.h"
 
@@ -160,11 +161,13 @@ double tomo_loss_contrastive(tomo_exec *exec, const tomo_tensor *image, const to
     float temperature = expf(tomo_tensor_f32(log_scale)[0]);
     normalise(exec, image, u, image_lengths);
     normalise(exec, text, v, text_lengths);
+    sigset_t before = tomo_signals_hold(); /* see tomo_gemm_run */
     bool done = tomo_sgemm(true, B, B, E, temperature, u, E, v, E, 0.0f, logits, B);
     double loss = both_ways(exec, logits, slope, line, B, scale);
     if (log_scale->grad != NULL) log_scale->grad[0] += exec->kernels->dot(slope, logits, B * B);
     done = done && tomo_sgemm(false, B, E, B, temperature, slope, B, v, E, 0.0f, du, E) &&
            tomo_sgemm_transposed(B, E, B, temperature, slope, B, u, E, 0.0f, dv, E);
+    tomo_signals_release(&before);
     normalise_backward(exec, image, u, image_lengths, du);
     normalise_backward(exec, text, v, text_lengths, dv);
     tomo_arena_rewind(exec->arena, mark);

@@ -1,5 +1,7 @@
 #include "tensor/pool.h"
 
+#include "base/signals.h"
+
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -107,6 +109,20 @@ static int available_cpus(void) {
     return count < 1 ? 1 : count > 256 ? 256 : count;
 }
 
+/* Workers hold back signals for good: handlers of the host program run on its own threads, never in the
+ * middle of a product (tensor/gemm.h). */
+static bool start_workers(tomo_pool *pool) {
+    sigset_t before = tomo_signals_hold();
+    bool good = true;
+    for (int i = 0; i < pool->threads - 1 && good; i++) {
+        pool->workers[i] = (worker){.pool = pool, .index = i + 1};
+        good = pthread_create(&pool->workers[i].thread, NULL, worker_main, &pool->workers[i]) == 0;
+        pool->started += good;
+    }
+    tomo_signals_release(&before);
+    return good;
+}
+
 tomo_status tomo_pool_create(int threads, tomo_pool **result, tomo_error *err) {
     *result = NULL;
     if (threads < 0 || threads > 256) {
@@ -124,15 +140,11 @@ tomo_status tomo_pool_create(int threads, tomo_pool **result, tomo_error *err) {
         tomo_pool_free(pool);
         return tomo_fail_memory(err, "threads", (size_t)pool->threads * sizeof *pool->workers);
     }
-    for (int i = 0; i < pool->threads - 1; i++) {
-        pool->workers[i] = (worker){.pool = pool, .index = i + 1};
-        if (pthread_create(&pool->workers[i].thread, NULL, worker_main, &pool->workers[i]) != 0) {
-            tomo_status status =
-                tomo_fail(err, TOMO_E_MEMORY, "cannot start thread %d of %d", i + 2, pool->threads);
-            tomo_pool_free(pool);
-            return status;
-        }
-        pool->started++;
+    if (!start_workers(pool)) {
+        tomo_status status =
+            tomo_fail(err, TOMO_E_MEMORY, "cannot start thread %d of %d", pool->started + 2, pool->threads);
+        tomo_pool_free(pool);
+        return status;
     }
     *result = pool;
     return TOMO_OK;

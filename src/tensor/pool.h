@@ -14,7 +14,8 @@ typedef struct tomo_pool tomo_pool;
  * time within one tomo_pool_run, for choosing scratch memory. */
 typedef void (*tomo_block_fn)(void *argument, int64_t block, int worker);
 
-/* threads: 1 to 256, the calling thread among them; 0: one for each CPU that this process may use. */
+/* Threads of a pool hold back signals, so handlers of the host program never run on them.
+ * threads: 1 to 256, the calling thread among them; 0: one for each CPU that this process may use. */
 tomo_status tomo_pool_create(int threads, tomo_pool **pool, tomo_error *err);
 void tomo_pool_free(tomo_pool *pool);
 int tomo_pool_threads(const tomo_pool *pool);

@@ -64,7 +64,10 @@ static bool receive_all(int fd, void *bytes, size_t size) {
 static _Noreturn void run_child(int fd, unsigned char *shared, size_t most) {
     static const int fatal[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGINT, SIGTERM};
     const struct rlimit no_core = {0, 0};
+    sigset_t none; /* a thread of a pool, which holds signals back, may have begun this */
     for (size_t i = 0; i < sizeof fatal / sizeof fatal[0]; i++) (void)signal(fatal[i], SIG_DFL);
+    (void)sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)setrlimit(RLIMIT_CORE, &no_core);
     int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (nowhere < 0 || dup2(nowhere, STDOUT_FILENO) < 0 || dup2(nowhere, STDERR_FILENO) < 0) _exit(1);
