@@ -50,8 +50,8 @@ bool tomo_vit_forward(const tomo_vit *vit, tomo_exec *exec, const tomo_tensor *p
 /* What stands for a whole picture: the class token, or the mean of its patches. */
 typedef enum tomo_pooling { TOMO_POOLING_CLASS, TOMO_POOLING_MEAN } tomo_pooling;
 
-/* pixels [S, 3, H, W] of the native size where positions are trained -> [S, C], taken after the final norm. May
- * leave notes on a tape. */
+/* pixels [S, 3, H, W] of the native size where positions are trained -> [S, C], taken after the final norm.
+ * May leave notes on a tape. */
 tomo_tensor *tomo_vit_pool(const tomo_vit *vit, tomo_exec *exec, const tomo_tensor *pixels,
                            tomo_pooling pooling);
 
