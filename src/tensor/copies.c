@@ -257,3 +257,36 @@ tomo_tensor *tomo_op_rows(tomo_exec *exec, const tomo_tensor *x, const int64_t *
     tomo_tape_record(exec, rows_backward, out, &x, 1, &at, sizeof at);
     return out;
 }
+
+static void mean_rows_backward(tomo_exec *exec, const tomo_node *node) {
+    const int64_t *starts = ((const rows_attributes *)node->attributes)->places;
+    int64_t n = node->output.shape[1];
+    for (int64_t i = 0; i < node->output.shape[0]; i++) {
+        float share = 1.0f / (float)(starts[i + 1] - starts[i]);
+        for (int64_t r = starts[i]; r < starts[i + 1]; r++) {
+            exec->kernels->add_scaled(node->inputs[0].grad + r * n, share, node->output.grad + i * n, n);
+        }
+    }
+}
+
+tomo_tensor *tomo_op_mean_rows(tomo_exec *exec, const tomo_tensor *x, const int64_t *starts, int64_t count) {
+    if (broken(exec, x, x)) return NULL;
+    int64_t n = x->shape[1];
+    assert(tomo_tensor_is_contiguous(x));
+    tomo_tensor *out = tomo_exec_tensor(exec, 2, (int64_t[]){count, n});
+    int64_t *copy = tomo_exec_alloc(exec, count + 1, sizeof *copy);
+    if (out == NULL || copy == NULL) return NULL;
+    memcpy(copy, starts, (size_t)(count + 1) * sizeof *copy);
+    for (int64_t i = 0; i < count; i++) {
+        float *to = tomo_tensor_f32(out) + i * n, share = 1.0f / (float)(starts[i + 1] - starts[i]);
+        assert(starts[i] >= 0 && starts[i] < starts[i + 1] && starts[i + 1] <= x->shape[0]);
+        memset(to, 0, (size_t)n * sizeof *to);
+        for (int64_t r = starts[i]; r < starts[i + 1]; r++) {
+            exec->kernels->add(to, to, tomo_tensor_f32(x) + r * n, n);
+        }
+        for (int64_t k = 0; k < n; k++) to[k] *= share;
+    }
+    rows_attributes at = {copy};
+    tomo_tape_record(exec, mean_rows_backward, out, &x, 1, &at, sizeof at);
+    return out;
+}

@@ -57,6 +57,8 @@ tomo_tensor *tomo_op_embedding(tomo_exec *exec, const tomo_tensor *table, const 
 
 /* Some rows [count] of x [T, n], by their places, in any order -> [count, n]. */
 tomo_tensor *tomo_op_rows(tomo_exec *exec, const tomo_tensor *x, const int64_t *places, int64_t count);
+/* Means of the rows starts[i] .. starts[i + 1] - 1 of x [T, n], none of them empty -> [count, n]. */
+tomo_tensor *tomo_op_mean_rows(tomo_exec *exec, const tomo_tensor *x, const int64_t *starts, int64_t count);
 /* x [T, n] with rows [count, n] in place of those at places [count], ascending. */
 tomo_tensor *tomo_op_replace_rows(tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *rows,
                                   const int64_t *places);

@@ -19,7 +19,7 @@ void tomo_tape_release(tomo_tape *tape) {
 
 void tomo_tape_clear(tomo_tape *tape) {
     tape->last = NULL;
-    tape->in_layers = false;
+    tape->in_layers = tape->layer_noted = false;
     tape->layer = 0;
 }
 
@@ -35,7 +35,10 @@ void tomo_tape_begin_layers(tomo_exec *exec) {
 void tomo_tape_next_layer(tomo_exec *exec) {
     tomo_tape *tape = exec->tape;
     if (tape == NULL || !tape->in_layers) return;
-    tape->layer++;
+    /* Layers are counted without gaps, which the backward pass would take for layers that it is through with:
+     * between two stacks it would clear the last layer of the first one after it had been written to. */
+    tape->layer += tape->layer_noted || tape->layer == 0;
+    tape->layer_noted = false;
     /* The layer two before has the same memory; the backward pass is through with it by then. */
     tomo_arena_rewind(tape->gradients[tape->layer % 2], (tomo_arena_mark){NULL, 0, 0});
 }
@@ -137,6 +140,7 @@ void tomo_tape_record(tomo_exec *exec, tomo_backward_fn backward, tomo_tensor *o
                         .attributes = copy,
                         .layer = exec->tape->in_layers ? exec->tape->layer : 0};
     for (int i = 0; i < input_count; i++) node->inputs[i] = *inputs[i];
+    exec->tape->layer_noted = exec->tape->layer_noted || exec->tape->in_layers;
     exec->tape->last = node;
 }
 

@@ -33,9 +33,9 @@ struct tomo_node {
 /* {0} is a tape whose gradients all live in the exec's arena until the end of the pass. */
 struct tomo_tape {
     tomo_node *last;
-    bool in_layers;
-    int64_t layer;            /* the latest, counted from 1 through all stacks of the pass */
-    tomo_arena *gradients[2]; /* of odd and even layers; NULL: layers are not told apart */
+    bool in_layers, layer_noted; /* layer_noted: the latest layer has notes */
+    int64_t layer;               /* the latest, counted from 1 through all stacks of the pass */
+    tomo_arena *gradients[2];    /* of odd and even layers; NULL: layers are not told apart */
 };
 
 /* A tape with memory for the gradients of layers; ended by tomo_tape_release. False: out of memory. */

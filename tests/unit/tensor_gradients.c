@@ -162,6 +162,8 @@ static tomo_tensor *forward_rows(void *user, tomo_exec *e) {
         return tomo_op_replace_rows(e, &l->t[0], &l->t[1], places);
     case 2:
         return tomo_op_rows(e, &l->t[0], picks, 3);
+    case 5:
+        return tomo_op_mean_rows(e, &l->t[0], (const int64_t[]){0, 3, 4, 6}, 3);
     case 3: { /* into a copy of the leaf, or into one that wants no gradient itself */
         tomo_tensor *copy = tomo_op_contiguous(e, &l->t[0]);
         return tomo_op_put_rows(e, tomo_op_put_rows(e, copy, &l->t[1], places), &l->t[2], places + 1);
@@ -185,7 +187,7 @@ static tomo_tensor *forward_rows(void *user, tomo_exec *e) {
 
 static void rows_by_their_places(void **state) {
     (void)state;
-    for (int variant = 0; variant < 6; variant++) {
+    for (int variant = 0; variant < 7; variant++) {
         leaves l = {.variant = variant};
         LEAF(&l, 7, 11);
         if (variant == 1 || variant == 3 || variant == 4) LEAF(&l, 3, 11);
@@ -439,6 +441,44 @@ static void a_stack_of_layers(void **state) {
     check("stack", &l, forward_stack);
 }
 
+/* Layers in which the last thing done is to keep (kept_first false) or the first. */
+static tomo_tensor *run_stack(tomo_exec *e, const tomo_tensor *x, const tomo_tensor *weight, int layers,
+                              bool kept_first) {
+    tomo_arena_mark mark = tomo_arena_get_mark(e->arena);
+    tomo_tensor *y = NULL;
+    tomo_tape_begin_layers(e);
+    for (int i = 0; i < layers; i++) {
+        if (kept_first) x = tomo_exec_keep(e, mark, x);
+        y = tomo_op_add(e, tomo_op_activate(e, tomo_op_multiply(e, x, weight), TOMO_ACT_TANH), x);
+        x = kept_first ? y : tomo_exec_keep(e, mark, y);
+    }
+    if (kept_first) x = tomo_exec_keep(e, mark, x);
+    tomo_tape_end_layers(e);
+    return tomo_op_contiguous(e, x);
+}
+
+/* Two stacks, one reading the other, or side by side, as a connector before a language model or a picture's
+ * tower beside a text's: what stands between them reaches the first one. */
+static tomo_tensor *forward_two_stacks(void *user, tomo_exec *e) {
+    leaves *l = user;
+    int first = 1 + l->variant % 3, second = 1 + l->variant / 3 % 3;
+    bool kept_first = l->variant / 9 % 2 != 0, side_by_side = l->variant / 18 != 0;
+    tomo_tensor *a = run_stack(e, &l->t[0], &l->t[1], first, kept_first);
+    a = tomo_op_multiply(e, a, &l->t[2]);
+    tomo_tensor *b = run_stack(e, side_by_side ? &l->t[3] : a, &l->t[1], second, true);
+    return side_by_side ? tomo_op_multiply(e, a, b) : b;
+}
+
+static void two_stacks_of_layers(void **state) {
+    (void)state;
+    for (int variant = 0; variant < 36; variant++) {
+        leaves l = {.variant = variant};
+        for (int i = 0; i < 4; i++) LEAF(&l, 4, 10);
+        if (variant < 18) free(l.t[--l.count].data), free(l.t[l.count].grad); /* not read */
+        check("two stacks", &l, forward_two_stacks);
+    }
+}
+
 static int open_all(void **state) {
     (void)state;
     return tomo_kernels_select(NULL, &kernels, NULL) == TOMO_OK &&
@@ -468,6 +508,7 @@ int main(void) {
         cmocka_unit_test(convolution_and_pooling),
         cmocka_unit_test(losses),
         cmocka_unit_test(a_stack_of_layers),
+        cmocka_unit_test(two_stacks_of_layers),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }
