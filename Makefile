@@ -4,8 +4,7 @@ JOBS ?= $(shell nproc)
 FUZZ_RUNS ?= 5000
 PREFIX ?= /usr/local
 DESTDIR ?=
-# The only model so far: tiny, with random weights.
-DEMO_MODEL ?= tests/reference/pipeline/ct-windows/model
+DEMO_MODEL ?= models/demo
 DEMO_SCAN ?= tests/data/ts_ct/example_ct.nii.gz
 BENCH_MODEL ?= build/models/biomedclip-qwen2.5-0.5b
 
@@ -17,7 +16,7 @@ configure_and_build = cmake --preset $(1) && cmake --build --preset $(1) -j $(JO
 	deps deps-test format format-check install clean
 
 help:
-	@echo 'make demo          install what is missing, build, and read a real CT with the demo model'
+	@echo 'make demo          install what is missing, build, and read a phantom and a real CT with the demo model'
 	@echo 'make build         install what is missing and build build/release/cli/tomo'
 	@echo 'make test          install what is missing, build, and run every test'
 	@echo 'make parity        only the comparison with the recorded outputs of the Python libraries'
@@ -42,8 +41,7 @@ build: deps
 	$(call configure_and_build,release)
 
 demo: build
-	@echo 'The demo model has random weights, so its words are noise; every stage that leads to them is real.'
-	$(TOMO) report $(DEMO_SCAN) --model $(DEMO_MODEL)
+	@python3 scripts/demo.py $(TOMO) $(DEMO_MODEL) $(DEMO_SCAN) build/demo/phantom
 
 test: deps-test
 	@JOBS=$(JOBS) FUZZ_RUNS=$(FUZZ_RUNS) scripts/test.sh

@@ -13,8 +13,9 @@ build_packages=(build-essential cmake ninja-build pkg-config
     libdnnl-dev libgdcm-dev libnifti2-dev libcjson-dev libpcre2-dev libutf8proc-dev libzip-dev zlib1g-dev
     libpng-dev libssl-dev
     wordnet-base # synonyms for METEOR
+    python3 # make demo puts truth beside answers
     libcmocka-dev) # the presets configure the tests too
-test_packages=(clang clang-format libclang-rt-14-dev lld python3 python3-pip
+test_packages=(clang clang-format libclang-rt-14-dev lld python3-pip
     libopenmpi-dev openmpi-bin) # training in several processes; built in where it is installed
 
 check=false

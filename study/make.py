@@ -39,7 +39,7 @@ def blank_language(study, folder, shape):
 
 def data(study, piece, folder):
     out = folder / "data"
-    arguments = [f"--{key}={value}" for key, value in sorted(piece.recipe["options"].items())]
+    arguments = [f"--{key}" if value is True else f"--{key}={value}" for key, value in sorted(piece.recipe["options"].items())]
     study.tomo(piece, ["phantom", out, *arguments])
 
 
