@@ -133,7 +133,9 @@ class Checks:
 
     def interrupt(self):
         """Ctrl-C in the middle of the first run; the next call goes on with it."""
-        p = subprocess.Popen(self.command(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        # A shell that puts this test into the background has Ctrl-C ignored; the study is to hear it all the same.
+        p = subprocess.Popen(self.command(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         said = ""
         for line in p.stdout:
             said += line
