@@ -43,11 +43,13 @@ static const option options[] = {
      "which split the scans belong to; default drawn, 8 : 1 : 1", AT(split), 0, 0},
     {"questions", 0, OPTION_INTEGER, "N", "most questions a scan, 0 to 16; default 8", AT(questions), 0, 16},
     {"all-questions", 0, OPTION_FLAG, NULL,
-     "ask all that can be asked, up to --questions, though some answers are then commoner: to train with, not "
+     "ask all that can be asked, up to --questions, though some answers are then commoner: to train with, "
+     "not "
      "to be scored on",
      AT(all), 0, 0},
     {"answer", 0, OPTION_WORD, "letter|text",
-     "of closed questions in texts: \"C. lung\" (default) or \"lung: C.\", as prompt.answer of the model will be",
+     "of closed questions in texts: \"C. lung\" (default) or \"lung: C.\", as prompt.answer of the model "
+     "will be",
      AT(answer), 0, 0},
     {"wording", 0, OPTION_WORD, "varied|plain",
      "of reports and captions: sentences are drawn (default), or always the same", AT(wording), 0, 0},

@@ -498,10 +498,11 @@ typedef struct tomo_phantom_options {
     int64_t questions; /* most questions a scan, 0 to 16; default 8; -1: none */
     tomo_phantom_contents contents; /* format must be NIFTI for others than SCANS; their size[0] is of the
                                        scan that a slice is taken from, and TEXT needs no size */
-    bool plain;    /* reports and captions in one wording, which says what is seen and nothing of style */
-    bool text_first; /* text: closed questions are answered "lung: C.", not "C. lung" (prompt.answer of a model) */
-    bool all;      /* scans, text: ask all that can be asked, up to `questions`, though some answers are then
-                      commoner than others: to train with, not to be scored on */
+    bool plain;      /* reports and captions in one wording, which says what is seen and nothing of style */
+    bool text_first; /* text: closed questions are answered "lung: C.", not "C. lung" (prompt.answer of a
+                        model) */
+    bool all; /* scans, text: ask all that can be asked, up to `questions`, though some answers are then
+                 commoner than others: to train with, not to be scored on */
 } tomo_phantom_options;
 
 /* Makes CT-like scans of chests and abdomens with findings, and writes them with reports, questions and what

@@ -4,8 +4,8 @@
 
 #include "model/model.h"
 
-/* Adds the answer to a closed question: "C. text", or with text_first "text: C.". A small language model finds
- * the letter of what it has just said more easily than that of what it has yet to say. */
+/* Adds the answer to a closed question: "C. text", or with text_first "text: C.". A small language model
+ * finds the letter of what it has just said more easily than that of what it has yet to say. */
 bool tomo_prompt_answer(bool text_first, const char *letter, const char *text, tomo_buffer *answer);
 
 /* Each appends the ids of a prompt with `image_tokens` placeholders in it. What the user typed is encoded as

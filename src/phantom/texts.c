@@ -68,7 +68,8 @@ static bool add_question(maker *m, const tomo_question *q, int split, bool close
                                 .choices = choices,
                                 .choice_count = closed ? 4 : 0,
                                 .letter = closed ? letter : NULL};
-    char *question = tomo_sample_question(&sample, NULL), *answer = tomo_sample_answer(&sample, m->order->options->text_first);
+    char *question = tomo_sample_question(&sample, NULL),
+         *answer = tomo_sample_answer(&sample, m->order->options->text_first);
     tomo_buffer text = {.maximum = TOMO_PHANTOM_TEXT_BYTES};
     bool good = question != NULL && answer != NULL && tomo_buffer_format(&text, "%s %s", question, answer) &&
                 add_document(m, text.data, split);
