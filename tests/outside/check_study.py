@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT / "study"))
 sys.dont_write_bytecode = True
 import bfloat16  # noqa: E402
 import bootstrap  # noqa: E402
+import checking  # noqa: E402
 import plan as plans  # noqa: E402
 import report  # noqa: E402
 from errors import StudyError  # noqa: E402
@@ -29,18 +30,12 @@ from errors import StudyError  # noqa: E402
 QUICK = ROOT / "study" / "quick.json"
 
 
-class Checks:
+class Checks(checking.Checks):
+    title = "study"
+
     def __init__(self, tomo):
         self.tomo = str(pathlib.Path(tomo).resolve())
         self.plan = plans.Plan(QUICK)
-        self.failed = self.passed = 0
-
-    def expect(self, name, good, why=""):
-        if good:
-            self.passed += 1
-        else:
-            self.failed += 1
-            print(f"study {name}: failed: {why}")
 
     def command(self, *options):
         return [sys.executable, "-B", str(ROOT / "study" / "study.py"), str(QUICK), "--tomo", self.tomo, *options]
@@ -230,15 +225,7 @@ def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     checks = Checks(sys.argv[1])
-    for name in sorted(n for n in dir(Checks) if n.startswith("check_")):
-        start = time.time()
-        try:
-            getattr(checks, name)()
-        except Exception as e:  # a check that breaks is a check that failed
-            checks.expect(name, False, repr(e))
-        print(f"study {name[6:]}: {time.time() - start:.1f} s", flush=True)
-    print(f"study: {checks.passed} passed, {checks.failed} failed")
-    sys.exit(1 if checks.failed else 0)
+    checks.run_all()
 
 
 if __name__ == "__main__":

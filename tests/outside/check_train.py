@@ -22,6 +22,8 @@ import sys
 import tempfile
 import time
 
+import checking
+
 REPORTS = [
     "No focal lesion. The lungs are clear.", "A nodule of 8 mm in the left lobe.", "Large effusion on the right side.",
     "The liver is enlarged; no mass.", "Fracture of two ribs is seen.", "Kidney stones on both sides.",
@@ -49,10 +51,11 @@ def write_scan(path, seed, change=lambda v: v):
     write_npy(path, (16, 32, 32), value)
 
 
-class Checks:
+class Checks(checking.Checks):
+    title = "train"
+
     def __init__(self, tomo, reference, folder, kills):
         self.tomo, self.folder, self.kills, self.reference = tomo, folder, kills, reference
-        self.failed = self.passed = 0
         self.make_model(reference)
         rows = [("scan", "report", "split")]
         for i, text in enumerate(REPORTS):
@@ -105,13 +108,6 @@ class Checks:
             if path.exists():
                 h[part] = hashlib.sha256(path.read_bytes()).hexdigest()
         return h
-
-    def expect(self, name, good, why=""):
-        if good:
-            self.passed += 1
-        else:
-            self.failed += 1
-            print(f"train {name}: failed: {why}")
 
     def stop_and_resume(self, name, stages, **top):
         """Ctrl-C after a few steps, then --resume: what comes out is that of the run `name`, which did not stop."""
@@ -445,17 +441,7 @@ def main():
     a = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         checks = Checks(os.path.abspath(a.tomo), a.reference, pathlib.Path(folder), a.kills)
-        for name in sorted(n[6:] for n in dir(Checks) if n.startswith("check_")):
-            if a.only and name not in a.only:
-                continue
-            start = time.time()
-            try:
-                getattr(checks, "check_" + name)()
-            except Exception as e:  # a check that breaks is a check that failed
-                checks.expect(name, False, repr(e))
-            print(f"train {name}: {time.time() - start:.1f} s", flush=True)
-    print(f"train: {checks.passed} passed, {checks.failed} failed")
-    sys.exit(1 if checks.failed else 0)
+        checks.run_all(a.only)
 
 
 if __name__ == "__main__":

@@ -13,17 +13,19 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-import time
+
+import checking
 
 CONNECTOR = {"width": 24, "heads": 4, "filter_bins": 5, "mlp_ratio": 2, "tokens": [2, 2, 2], "fusion_blocks": 1,
              "injection_layers": 1}
 PRUNE = {"threshold": 0.98, "min_slices": 2, "max_slices": 6, "guard": None}
 
 
-class Checks:
+class Checks(checking.Checks):
+    title = "variants"
+
     def __init__(self, tomo, reference, folder):
         self.tomo, self.folder = tomo, folder
-        self.failed = self.passed = 0
         self.parts = self.find_parts(reference)
         self.run("phantom", "scans", "--count", "4", "--seed", "3", "--size", "16x32x32", "--split", "train", "--questions", "2")
         self.scan = str(sorted((folder / "scans" / "scans").glob("*.nii.gz"))[0])
@@ -44,13 +46,6 @@ class Checks:
         p = subprocess.run([self.tomo, *map(str, arguments), "--quiet"], capture_output=True, text=True, cwd=self.folder,
                            timeout=600)
         return p.returncode, p.stdout, p.stderr
-
-    def expect(self, name, good, why=""):
-        if good:
-            self.passed += 1
-        else:
-            self.failed += 1
-            print(f"variants {name}: failed: {why}")
 
     def new(self, name, encoder=None, language=None, only=False, **settings):
         """A model directory of the settings, beside the checks' own unless `only` these count."""
@@ -243,17 +238,7 @@ def main():
     a = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         checks = Checks(os.path.abspath(a.tomo), a.reference, pathlib.Path(folder))
-        for name in sorted(n[6:] for n in dir(Checks) if n.startswith("check_")):
-            if a.only and name not in a.only:
-                continue
-            start = time.time()
-            try:
-                getattr(checks, "check_" + name)()
-            except Exception as e:  # a check that breaks is a check that failed
-                checks.expect(name, False, repr(e))
-            print(f"variants {name}: {time.time() - start:.1f} s", flush=True)
-    print(f"variants: {checks.passed} passed, {checks.failed} failed")
-    sys.exit(1 if checks.failed else 0)
+        checks.run_all(a.only)
 
 
 if __name__ == "__main__":
