@@ -7,14 +7,6 @@
 #include <assert.h>
 #include <string.h>
 
-static tomo_tensor *like(tomo_exec *exec, const tomo_tensor *x) {
-    return tomo_exec_tensor(exec, x->rank, x->shape);
-}
-
-static bool broken(const tomo_exec *exec, const tomo_tensor *a, const tomo_tensor *b) {
-    return exec->error.status != TOMO_OK || a == NULL || b == NULL;
-}
-
 /* ------------------------------------------------------------------------------ copies */
 
 typedef struct copy_job {
@@ -72,7 +64,7 @@ static void copy_into(tomo_exec *exec, const tomo_tensor *x, tomo_tensor *out, i
 static tomo_tensor *run_concat(tomo_exec *exec, const tomo_tensor *const *parts, int count) {
     int64_t shape[TOMO_LIMIT_RANK], width = 0;
     for (int i = 0; i < count; i++) {
-        if (broken(exec, parts[i], parts[0])) return NULL;
+        if (tomo_exec_broken(exec, parts[i], parts[0])) return NULL;
         width += tomo_tensor_width(parts[i]);
         assert(tomo_tensor_rows(parts[i]) == tomo_tensor_rows(parts[0]));
     }
@@ -99,8 +91,8 @@ tomo_tensor *tomo_op_concat(tomo_exec *exec, const tomo_tensor *const *parts, in
 }
 
 static tomo_tensor *run_contiguous(tomo_exec *exec, const tomo_tensor *x) {
-    if (broken(exec, x, x)) return NULL;
-    tomo_tensor *out = like(exec, x);
+    if (tomo_exec_broken(exec, x, x)) return NULL;
+    tomo_tensor *out = tomo_exec_like(exec, x);
     if (out == NULL) return NULL;
     copy_into(exec, x, out, 0);
     if (x->grad == NULL) out->grad = NULL;
@@ -130,7 +122,7 @@ static void embedding_backward(tomo_exec *exec, const tomo_node *node) {
 }
 
 tomo_tensor *tomo_op_embedding(tomo_exec *exec, const tomo_tensor *table, const int32_t *ids, int64_t count) {
-    if (broken(exec, table, table)) return NULL;
+    if (tomo_exec_broken(exec, table, table)) return NULL;
     int64_t n = table->shape[1];
     tomo_tensor *out = tomo_exec_tensor(exec, 2, (int64_t[]){count, n});
     if (out == NULL) return NULL;
@@ -173,10 +165,10 @@ static void replace_backward(tomo_exec *exec, const tomo_node *node) {
 
 tomo_tensor *tomo_op_replace_rows(tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *rows,
                                   const int64_t *places) {
-    if (broken(exec, x, rows)) return NULL;
+    if (tomo_exec_broken(exec, x, rows)) return NULL;
     int64_t n = x->shape[1], count = rows->shape[0];
     assert(tomo_tensor_is_contiguous(x) && tomo_tensor_is_contiguous(rows) && rows->shape[1] == n);
-    tomo_tensor *out = like(exec, x);
+    tomo_tensor *out = tomo_exec_like(exec, x);
     int64_t *copy = tomo_exec_alloc(exec, count, sizeof *copy);
     if (out == NULL || copy == NULL) return NULL;
     memcpy(copy, places, (size_t)count * sizeof *copy);
@@ -206,7 +198,7 @@ static void put_backward(tomo_exec *exec, const tomo_node *node) {
 
 tomo_tensor *tomo_op_put_rows(tomo_exec *exec, tomo_tensor *x, const tomo_tensor *rows,
                               const int64_t *places) {
-    if (broken(exec, x, rows)) return NULL;
+    if (tomo_exec_broken(exec, x, rows)) return NULL;
     int64_t n = x->shape[1], count = rows->shape[0];
     assert(tomo_tensor_is_contiguous(x) && tomo_tensor_is_contiguous(rows) && rows->shape[1] == n);
     tomo_tensor *out = tomo_exec_view(exec, *x);
@@ -242,7 +234,7 @@ static void rows_backward(tomo_exec *exec, const tomo_node *node) {
 }
 
 tomo_tensor *tomo_op_rows(tomo_exec *exec, const tomo_tensor *x, const int64_t *places, int64_t count) {
-    if (broken(exec, x, x)) return NULL;
+    if (tomo_exec_broken(exec, x, x)) return NULL;
     int64_t n = x->shape[1];
     assert(tomo_tensor_is_contiguous(x));
     tomo_tensor *out = tomo_exec_tensor(exec, 2, (int64_t[]){count, n});
@@ -270,7 +262,7 @@ static void mean_rows_backward(tomo_exec *exec, const tomo_node *node) {
 }
 
 tomo_tensor *tomo_op_mean_rows(tomo_exec *exec, const tomo_tensor *x, const int64_t *starts, int64_t count) {
-    if (broken(exec, x, x)) return NULL;
+    if (tomo_exec_broken(exec, x, x)) return NULL;
     int64_t n = x->shape[1];
     assert(tomo_tensor_is_contiguous(x));
     tomo_tensor *out = tomo_exec_tensor(exec, 2, (int64_t[]){count, n});

@@ -50,6 +50,14 @@ tomo_status tomo_exec_status(tomo_exec *exec, tomo_error *err);
 void *tomo_exec_alloc(tomo_exec *exec, int64_t count, size_t size);
 /* A new F32 tensor with uninitialised elements. */
 tomo_tensor *tomo_exec_tensor(tomo_exec *exec, int rank, const int64_t *shape);
+/* The same of x's shape. */
+static inline tomo_tensor *tomo_exec_like(tomo_exec *exec, const tomo_tensor *x) {
+    return tomo_exec_tensor(exec, x->rank, x->shape);
+}
+/* Whether an operation on a and b has nothing to do: something failed before it. */
+static inline bool tomo_exec_broken(const tomo_exec *exec, const tomo_tensor *a, const tomo_tensor *b) {
+    return exec->error.status != TOMO_OK || a == NULL || b == NULL;
+}
 /* Winds the arena back to the mark and keeps t's elements alone, moved to the front (t contiguous, made since
  * the mark). Between the layers of a network this bounds memory by one layer's. */
 tomo_tensor *tomo_exec_keep(tomo_exec *exec, tomo_arena_mark mark, const tomo_tensor *t);

@@ -6,14 +6,6 @@
 
 #include <assert.h>
 
-static tomo_tensor *like(tomo_exec *exec, const tomo_tensor *x) {
-    return tomo_exec_tensor(exec, x->rank, x->shape);
-}
-
-static bool broken(const tomo_exec *exec, const tomo_tensor *a, const tomo_tensor *b) {
-    return exec->error.status != TOMO_OK || a == NULL || b == NULL;
-}
-
 typedef struct norm_job {
     const tomo_tensor *x;
     float *out;
@@ -110,9 +102,9 @@ static void rms_norm_backward(tomo_exec *exec, const tomo_node *node) {
 
 static tomo_tensor *run_layer_norm(tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *weight,
                                    const tomo_tensor *bias, double eps) {
-    if (broken(exec, x, weight)) return NULL;
+    if (tomo_exec_broken(exec, x, weight)) return NULL;
     assert(weight->data == NULL || weight->shape[0] == tomo_tensor_width(x));
-    tomo_tensor *out = like(exec, x);
+    tomo_tensor *out = tomo_exec_like(exec, x);
     if (out == NULL) return NULL;
     norm_job job = {x, tomo_tensor_f32(out), tomo_tensor_f32(weight), tomo_tensor_f32(bias), 0, (float)eps};
     tomo_rows_run(exec, tomo_tensor_rows(x), tomo_tensor_width(x), layer_norm_rows, &job);
@@ -131,9 +123,9 @@ tomo_tensor *tomo_op_layer_norm(tomo_exec *exec, const tomo_tensor *x, const tom
 
 static tomo_tensor *run_rms_norm(tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *weight,
                                  double offset, double eps) {
-    if (broken(exec, x, weight)) return NULL;
+    if (tomo_exec_broken(exec, x, weight)) return NULL;
     assert(x->stride[x->rank - 1] == 1 && weight->shape[0] == tomo_tensor_width(x));
-    tomo_tensor *out = like(exec, x);
+    tomo_tensor *out = tomo_exec_like(exec, x);
     if (out == NULL) return NULL;
     norm_job job = {x, tomo_tensor_f32(out), tomo_tensor_f32(weight), NULL, (float)offset, (float)eps};
     tomo_rows_run(exec, tomo_tensor_rows(x), tomo_tensor_width(x), rms_norm_rows, &job);

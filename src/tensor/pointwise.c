@@ -8,14 +8,6 @@
 #include <assert.h>
 #include <string.h>
 
-static tomo_tensor *like(tomo_exec *exec, const tomo_tensor *x) {
-    return tomo_exec_tensor(exec, x->rank, x->shape);
-}
-
-static bool broken(const tomo_exec *exec, const tomo_tensor *a, const tomo_tensor *b) {
-    return exec->error.status != TOMO_OK || a == NULL || b == NULL;
-}
-
 /* -------------------------------------------------------------------- element by element */
 
 typedef enum pair_kind { PAIR_ADD, PAIR_MULTIPLY, PAIR_SILU_MULTIPLY, PAIR_ACTIVATE, PAIR_MIX } pair_kind;
@@ -153,7 +145,7 @@ static tomo_tensor *pairwise(tomo_exec *exec, pair_job job, const tomo_tensor *a
                              const tomo_tensor *c) {
     assert(tomo_tensor_is_contiguous(a) && (b == NULL || tomo_tensor_is_contiguous(b)));
     assert(b == NULL || tomo_tensor_count(a) % tomo_tensor_count(b) == 0);
-    tomo_tensor *out = like(exec, a), none = {0};
+    tomo_tensor *out = tomo_exec_like(exec, a), none = {0};
     if (out == NULL) return NULL;
     job.out = tomo_tensor_f32(out);
     job.a = tomo_tensor_f32(a);
@@ -174,7 +166,7 @@ static tomo_tensor *pairwise(tomo_exec *exec, pair_job job, const tomo_tensor *a
 }
 
 static tomo_tensor *run_activate(tomo_exec *exec, const tomo_tensor *x, tomo_activation activation) {
-    if (broken(exec, x, x)) return NULL;
+    if (tomo_exec_broken(exec, x, x)) return NULL;
     return pairwise(exec, (pair_job){.kind = PAIR_ACTIVATE, .activation = activation}, x, NULL, NULL);
 }
 
@@ -186,7 +178,7 @@ tomo_tensor *tomo_op_activate(tomo_exec *exec, const tomo_tensor *x, tomo_activa
 }
 
 static tomo_tensor *run_silu_multiply(tomo_exec *exec, const tomo_tensor *gate, const tomo_tensor *up) {
-    if (broken(exec, gate, up)) return NULL;
+    if (tomo_exec_broken(exec, gate, up)) return NULL;
     return pairwise(exec, (pair_job){.kind = PAIR_SILU_MULTIPLY}, gate, up, NULL);
 }
 
@@ -198,7 +190,7 @@ tomo_tensor *tomo_op_silu_multiply(tomo_exec *exec, const tomo_tensor *gate, con
 }
 
 static tomo_tensor *run_add(tomo_exec *exec, const tomo_tensor *a, const tomo_tensor *b) {
-    if (broken(exec, a, b)) return NULL;
+    if (tomo_exec_broken(exec, a, b)) return NULL;
     return pairwise(exec, (pair_job){.kind = PAIR_ADD}, a, b, NULL);
 }
 
@@ -210,7 +202,7 @@ tomo_tensor *tomo_op_add(tomo_exec *exec, const tomo_tensor *a, const tomo_tenso
 }
 
 static tomo_tensor *run_multiply(tomo_exec *exec, const tomo_tensor *a, const tomo_tensor *b) {
-    if (broken(exec, a, b)) return NULL;
+    if (tomo_exec_broken(exec, a, b)) return NULL;
     return pairwise(exec, (pair_job){.kind = PAIR_MULTIPLY}, a, b, NULL);
 }
 
@@ -223,7 +215,7 @@ tomo_tensor *tomo_op_multiply(tomo_exec *exec, const tomo_tensor *a, const tomo_
 
 static tomo_tensor *run_mix(tomo_exec *exec, const tomo_tensor *a, const tomo_tensor *near,
                             const tomo_tensor *far) {
-    if (broken(exec, a, near) || far == NULL) return NULL;
+    if (tomo_exec_broken(exec, a, near) || far == NULL) return NULL;
     return pairwise(exec, (pair_job){.kind = PAIR_MIX}, a, near, far);
 }
 
@@ -276,10 +268,10 @@ static void spread_backward(tomo_exec *exec, const tomo_node *node) {
 }
 
 tomo_tensor *tomo_op_add_spread(tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *place) {
-    if (broken(exec, x, place)) return NULL;
+    if (tomo_exec_broken(exec, x, place)) return NULL;
     assert(tomo_tensor_is_contiguous(x) && tomo_tensor_is_contiguous(place));
     assert(tomo_tensor_rows(x) % tomo_tensor_rows(place) == 0);
-    tomo_tensor *out = like(exec, x);
+    tomo_tensor *out = tomo_exec_like(exec, x);
     if (out == NULL) return NULL;
     spread_job job = {tomo_tensor_f32(x), tomo_tensor_f32(place), tomo_tensor_f32(out), tomo_tensor_width(x),
                       tomo_tensor_rows(x) / tomo_tensor_rows(place)};
@@ -338,9 +330,9 @@ static void rope_backward(tomo_exec *exec, const tomo_node *node) {
 
 static tomo_tensor *run_rope(tomo_exec *exec, const tomo_tensor *x, const tomo_tensor *cosine,
                              const tomo_tensor *sine) {
-    if (broken(exec, x, cosine) || sine == NULL) return NULL;
+    if (tomo_exec_broken(exec, x, cosine) || sine == NULL) return NULL;
     assert(x->rank == 3 && x->stride[2] == 1 && cosine->shape[0] == x->shape[0]);
-    tomo_tensor *out = like(exec, x);
+    tomo_tensor *out = tomo_exec_like(exec, x);
     if (out == NULL) return NULL;
     rope_job job = {x, tomo_tensor_f32(out), tomo_tensor_f32(cosine), tomo_tensor_f32(sine),
                     cosine->shape[1]};

@@ -201,8 +201,7 @@ static tomo_tensor *mean_of_patches(tomo_exec *exec, const tomo_tensor *x) {
     tomo_tensor grid = tomo_tensor_reshape(cells, 4, (int64_t[]){S, P, 1, C});
     tomo_tensor *means = tomo_op_adaptive_pool3d(exec, &grid, (int64_t[]){S, 1, 1});
     if (means == NULL) return NULL;
-    tomo_tensor rows = tomo_tensor_reshape(means, 2, (int64_t[]){S, C});
-    return tomo_op_contiguous(exec, &rows);
+    return tomo_exec_view(exec, tomo_tensor_reshape(means, 2, (int64_t[]){S, C}));
 }
 
 tomo_tensor *tomo_vit_pool(const tomo_vit *v, tomo_exec *exec, const tomo_tensor *pixels,
