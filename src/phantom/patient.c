@@ -53,7 +53,7 @@ static void draw_nodules(tomo_patient *p, tomo_random *r) {
         int third = f->side < 0 ? 1 + tomo_draw_below(r, 3) : 1 + 2 * tomo_draw_below(r, 2);
         f->place = (tomo_finding_place)third; /* the left lung has no middle lobe */
         f->type = TOMO_LESION_SOLID;
-        set_radius(f, r, 4, 14);
+        set_radius(f, r, 5, 15);
         /* Upper lobes lie in front, lower ones behind. */
         double y = third == 3 ? tomo_draw_between(r, 30, 55) : tomo_draw_between(r, -40, 5);
         double x = third == 1 ? tomo_draw_between(r, 42, 70) : tomo_draw_between(r, 78, 105);
@@ -93,7 +93,7 @@ static void draw_liver_lesions(tomo_patient *p, tomo_random *r) {
         tomo_finding *f = add_lesion(p, TOMO_FINDING_LIVER_LESION, 0);
         if (f == NULL) return;
         f->type = type;
-        set_radius(f, r, 6, way == 2 ? 17 : 14);
+        set_radius(f, r, 8, way == 2 ? 17 : 15);
         if (way == 2) { /* anywhere */
             place_in_liver(p, r, f, (place + i) % 6);
             continue;
@@ -117,7 +117,7 @@ static void draw_kidney_lesion(tomo_patient *p, tomo_random *r, tomo_finding_kin
     f->place = (tomo_finding_place)(TOMO_PLACE_UPPER + pole);
     bool stone = kind == TOMO_FINDING_KIDNEY_STONE;
     f->type = stone ? TOMO_LESION_SOLID : (tomo_lesion_type)tomo_draw_below(r, 2);
-    if (stone) set_radius(f, r, 2.5, 7);
+    if (stone) set_radius(f, r, 4, 8);
     if (!stone) set_radius(f, r, 11, 26);
     f->centre[0] = centre[0] + (stone ? -2.0 : 18) * side;
     f->centre[1] = centre[1] + (stone ? 0 : 6);

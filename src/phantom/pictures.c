@@ -46,7 +46,7 @@ static tomo_status write_slice(const maker *m, const picture *p, const tomo_rend
     return status;
 }
 
-/* Every second picture goes through a finding, so that small and rare ones are seen often. */
+/* Three pictures of four go through a finding, so that small and rare ones are seen often. */
 static tomo_status make_picture(const void *state, int64_t index, tomo_pool *pool, void *item,
                                 tomo_error *err) {
     const maker *m = state;
@@ -55,7 +55,7 @@ static tomo_status make_picture(const void *state, int64_t index, tomo_pool *poo
     tomo_patient patient;
     tomo_spot spots[TOMO_TISSUES];
     tomo_render render;
-    bool of_finding = index % 2 == 1;
+    bool of_finding = index % 4 != 0;
     (void)pool; /* a slice is painted by one thread */
     uint64_t seed = draw_patient(m, index, of_finding, &patient);
     tomo_random r = tomo_random_seed(seed ^ 0x511ceu);

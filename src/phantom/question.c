@@ -104,8 +104,8 @@ static void ask_higher_kidney(asker *a) {
                                           "There is only one kidney"};
     const tomo_extent *e = a->truth->organs;
     double right = e[TOMO_ORGAN_KIDNEY_RIGHT].top_mm, left = e[TOMO_ORGAN_KIDNEY_LEFT].top_mm;
-    int answer = right > left + 12 ? 0 : left > right + 12 ? 1 : 2;
-    bool near = (right - left > 5 && right - left < 12) || (left - right > 5 && left - right < 12);
+    int answer = right > left + 18 ? 0 : left > right + 18 ? 1 : 2;
+    bool near = (right - left > 6 && right - left < 18) || (left - right > 6 && left - right < 18);
     if (tomo_truth_count(a->truth, TOMO_FINDING_ABSENT_KIDNEY, 0) > 0) {
         answer = 3;
     } else if (near) {
@@ -142,13 +142,13 @@ static void ask_counts(asker *a) {
     ASK(TOMO_ASK_SAME_LESION, 4, same, same_answers, right > 3 ? 3 : right, 15);
 }
 
-/* The range that holds a height, of four ranges between `edges`; none when it is so near to an edge that the
- * slices do not tell. Ranges rather than numbers around the true one: from those, the usual height could be
+/* The range that holds a height, of four ranges between `edges`; none when it is so near to an edge that
+ * slices of the usual 6 mm do not tell. Ranges rather than numbers around the true one: from those, the usual height could be
  * guessed. */
 static int range_of(double mm, const double edges[3]) {
     int range = 0;
     for (int i = 0; i < 3; i++) {
-        if (mm > edges[i] - 2 && mm < edges[i] + 2) return -1;
+        if (mm > edges[i] - 4 && mm < edges[i] + 4) return -1;
         range += mm > edges[i];
     }
     return range;

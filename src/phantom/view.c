@@ -123,7 +123,7 @@ static bool is_visible(const tomo_patient *p, const tomo_finding *f, double z, c
     default: { /* enough to be seen, and more than a rim of what is larger */
         double most = 3.14159 * f->radius[0] * f->radius[1],
                area = spots[TOMO_TISSUE_LESION + f->lesion].area_mm2;
-        return area > 8 && area > 0.12 * most;
+        return area > 16 && area > 0.2 * most;
     }
     }
 }

@@ -30,6 +30,7 @@ typedef struct pictures {
 typedef struct text_ids {
     int32_t *ids;
     int64_t count;
+    char *beginning; /* the first sentence, where the stage asks for it */
 } text_ids;
 
 typedef struct contrastive_task {
@@ -166,6 +167,12 @@ static tomo_status read_pictures(contrastive_task *t, const tomo_volume *volume,
     return status;
 }
 
+/* Up to the first full stop that ends a sentence; the caller's. */
+static char *first_sentence(const char *text) {
+    const char *stop = strstr(text, ". ");
+    return strndup(text, stop == NULL ? strlen(text) : (size_t)(stop - text));
+}
+
 static tomo_status read_text(contrastive_task *t, const tomo_sample *sample, text_ids *out, tomo_error *err) {
     const tomo_decoder_config *c = tomo_decoder_get_config(t->decoder);
     int64_t most = t->base.stage->data.max_length > 0 ? t->base.stage->data.max_length : STANDARD_LENGTH;
@@ -176,7 +183,12 @@ static tomo_status read_text(contrastive_task *t, const tomo_sample *sample, tex
             ? tomo_fail_memory(err, "texts", 0)
             : tomo_tokenizer_encode(t->tokenizer, answer, strlen(answer),
                                     (tomo_encode_options){.add_special = true, .plain = true}, &ids, err);
+    char *beginning =
+        status == TOMO_OK && t->base.stage->data.together > 1 ? first_sentence(answer) : NULL;
     free(answer);
+    if (status == TOMO_OK && t->base.stage->data.together > 1 && beginning == NULL) {
+        status = tomo_fail_memory(err, "texts", 0);
+    }
     if ((int64_t)ids.count > most - 1) ids.count = (size_t)(most - 1);
     if (status == TOMO_OK && !tomo_ids_add(&ids, c->end_count > 0 ? c->ends[0] : 0)) {
         status = tomo_fail_memory(err, "texts", ids.capacity);
@@ -189,9 +201,10 @@ static tomo_status read_text(contrastive_task *t, const tomo_sample *sample, tex
     }
     if (status != TOMO_OK) {
         tomo_ids_free(&ids);
+        free(beginning);
         return status;
     }
-    *out = (text_ids){ids.data, (int64_t)ids.count};
+    *out = (text_ids){ids.data, (int64_t)ids.count, beginning};
     if (out->count > t->longest) t->longest = out->count;
     return TOMO_OK;
 }
@@ -275,6 +288,30 @@ static tomo_status read_samples(contrastive_task *t, tomo_split split, const tom
     return status;
 }
 
+static int compare_beginnings(const void *a, const void *b) {
+    return strcmp((*(const text_ids *const *)a)->beginning, (*(const text_ids *const *)b)->beginning);
+}
+
+/* Texts that begin with the same sentence get the same number, so that the order of samples can put them into
+ * one batch: pictures that differ in little are the ones to tell apart (hard negatives). */
+static tomo_status number_beginnings(contrastive_task *t, tomo_split split, tomo_error *err) {
+    size_t count = t->base.samples[split], number = 0;
+    size_t *numbers = t->base.scan_of[split] = calloc(count + 1, sizeof *numbers);
+    const text_ids **sorted = calloc(count + 1, sizeof *sorted);
+    if (numbers == NULL || sorted == NULL) {
+        free(sorted);
+        return tomo_fail_memory(err, "texts", count * sizeof *sorted);
+    }
+    for (size_t i = 0; i < count; i++) sorted[i] = &t->texts[split][i];
+    qsort(sorted, count, sizeof *sorted, compare_beginnings);
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0 && compare_beginnings(&sorted[i - 1], &sorted[i]) != 0) number++;
+        numbers[sorted[i] - t->texts[split]] = number;
+    }
+    free(sorted);
+    return TOMO_OK;
+}
+
 static tomo_status read_split(contrastive_task *t, const tomo_task_options *o, tomo_split split,
                               const char *name, const tomo_slices_settings *settings, tomo_error *err) {
     const tomo_recipe_data *d = &o->stage->data;
@@ -291,7 +328,7 @@ static tomo_status read_split(contrastive_task *t, const tomo_task_options *o, t
     if (status == TOMO_OK && t->base.samples[split] == 0 && split == TOMO_SPLIT_TRAIN) {
         return tomo_fail(err, TOMO_E_FORMAT, "%s: no scan with a report in the split \"%s\"", d->path, name);
     }
-    return status;
+    return status == TOMO_OK && d->together > 1 ? number_beginnings(t, split, err) : status;
 }
 
 static tomo_status read_data(contrastive_task *t, const tomo_task_options *o, tomo_error *err) {
@@ -317,7 +354,10 @@ static void contrastive_free(tomo_task *task) {
     for (int s = 0; s < TOMO_SPLITS; s++) {
         size_t count = t->data[s] == NULL ? 0 : tomo_dataset_count(t->data[s]);
         for (size_t i = 0; t->pictures[s] != NULL && i < count; i++) free(t->pictures[s][i].values);
-        for (size_t i = 0; t->texts[s] != NULL && i < count; i++) free(t->texts[s][i].ids);
+        for (size_t i = 0; t->texts[s] != NULL && i < count; i++) {
+            free(t->texts[s][i].ids);
+            free(t->texts[s][i].beginning);
+        }
         free(t->pictures[s]);
         free(t->texts[s]);
         tomo_dataset_free(t->data[s]);

@@ -11,6 +11,7 @@ import csv
 import glob
 import hashlib
 import json
+import math
 import os
 import pathlib
 import random
@@ -363,6 +364,26 @@ class Checks(checking.Checks):
         again = self.recipe("clip-again", [dict(stage, encoder="clip/encoder", steps=5, warmup_steps=0)], model=None)
         code, said = self.train(again, "--quiet")
         self.expect("contrastive: the encoder opens", code == 0, said)
+        self.alike_texts_meet()
+
+    def alike_texts_meet(self):
+        """With `together` a contrastive batch holds samples whose texts begin with the same sentence. Here those are equal
+        to the end, so a batch of them cannot be told apart: its loss is at least that of guessing."""
+        rows = [f'scan{i % 4}.npy,"{text}",,,,train' for i in range(16)
+                for text in [("The chest. No nodule.", "The belly. No stone.")[i % 2]]]
+        (self.folder / "alike.csv").write_text("\n".join(["scan,report,question,answer,choices,split", *rows]) + "\n")
+        losses = {}
+        for together in (1, 8):
+            data = {"path": "alike.csv", "together": together}
+            recipe = self.recipe(f"alike{together}", [{
+                "name": "clip", "kind": "contrastive", "encoder": "blank-encoder", "language": "blank-words", "learning_rate": 1e-3,
+                "steps": 80, "batch": 8, "embedding": 32}], model=None, data=data)
+            code, said = self.train(recipe, "--quiet")
+            self.expect(f"contrastive, together {together}", code == 0, said)
+            losses[together] = [s["loss"] for s in self.steps(f"alike{together}")]
+        guessing = math.log(8)
+        self.expect("contrastive: alike texts meet", min(losses[8]) > guessing - 1e-4, str(min(losses[8])))
+        self.expect("contrastive: without it they do not", min(losses[1]) < guessing - 0.2, str(min(losses[1])))
 
     def check_processes(self):
         """mpirun -n 2 gives the losses of one process, but for the order of sums."""
