@@ -53,7 +53,7 @@ static void draw_nodules(tomo_patient *p, tomo_random *r) {
         int third = f->side < 0 ? 1 + tomo_draw_below(r, 3) : 1 + 2 * tomo_draw_below(r, 2);
         f->place = (tomo_finding_place)third; /* the left lung has no middle lobe */
         f->type = TOMO_LESION_SOLID;
-        set_radius(f, r, 5, 15);
+        set_radius(f, r, 7, 16);
         /* Upper lobes lie in front, lower ones behind. */
         double y = third == 3 ? tomo_draw_between(r, 30, 55) : tomo_draw_between(r, -40, 5);
         double x = third == 1 ? tomo_draw_between(r, 42, 70) : tomo_draw_between(r, 78, 105);
@@ -93,7 +93,7 @@ static void draw_liver_lesions(tomo_patient *p, tomo_random *r) {
         tomo_finding *f = add_lesion(p, TOMO_FINDING_LIVER_LESION, 0);
         if (f == NULL) return;
         f->type = type;
-        set_radius(f, r, 8, way == 2 ? 17 : 15);
+        set_radius(f, r, 10, way == 2 ? 20 : 17);
         if (way == 2) { /* anywhere */
             place_in_liver(p, r, f, (place + i) % 6);
             continue;
@@ -118,7 +118,7 @@ static void draw_kidney_lesion(tomo_patient *p, tomo_random *r, tomo_finding_kin
     bool stone = kind == TOMO_FINDING_KIDNEY_STONE;
     f->type = stone ? TOMO_LESION_SOLID : (tomo_lesion_type)tomo_draw_below(r, 2);
     if (stone) set_radius(f, r, 4, 8);
-    if (!stone) set_radius(f, r, 11, 26);
+    if (!stone) set_radius(f, r, 14, 27);
     f->centre[0] = centre[0] + (stone ? -2.0 : 18) * side;
     f->centre[1] = centre[1] + (stone ? 0 : 6);
     f->centre[2] = centre[2] + (1 - pole) * radius[2] * (stone ? 0.45 : 0.6);
@@ -196,9 +196,9 @@ void tomo_patient_draw(uint64_t seed, tomo_patient *p) {
     for (int i = 0; i < 2; i++) p->shift[i] = tomo_draw_between(r, -10, 10);
     p->bottom_mm = tomo_draw_between(r, -205, -165) * p->scale[2];
     p->top_mm = tomo_draw_between(r, 178, 238) * p->scale[2];
-    p->margin = tomo_draw_between(r, 1.05, 1.28);
+    p->margin = tomo_draw_between(r, 1.02, 1.12);
     p->slab = tomo_draw_between(r, 0.6, 1.1);
-    p->noise_hu = tomo_draw_between(r, 6, 22);
+    p->noise_hu = tomo_draw_between(r, 5, 14);
     p->warp_mm = tomo_draw_between(r, 3, 6);
     p->liver = tomo_draw_between(r, 0.92, 1.06);
     p->spleen = tomo_draw_between(r, 0.79, 1.13);

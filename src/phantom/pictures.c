@@ -24,13 +24,19 @@ typedef struct picture {
     tomo_buffer caption;
 } picture;
 
-/* Draws patients until one has a finding; hardly ever more than a few. */
-static uint64_t draw_patient(const maker *m, int64_t index, bool of_finding, tomo_patient *patient) {
+/* What is small in a picture. */
+static const unsigned focal = 1u << TOMO_FINDING_NODULE | 1u << TOMO_FINDING_LIVER_LESION |
+                              1u << TOMO_FINDING_KIDNEY_STONE | 1u << TOMO_FINDING_KIDNEY_MASS;
+
+/* Draws patients until one has a finding of these kinds (bits); hardly ever more than a few. */
+static uint64_t draw_patient(const maker *m, int64_t index, unsigned kinds, tomo_patient *patient) {
     uint64_t seed = 0;
     for (int64_t attempt = 0; attempt < 64; attempt++) {
+        bool there = kinds == 0;
         seed = tomo_phantom_seed(m->order, index, attempt);
         tomo_patient_draw(seed, patient);
-        if (!of_finding || patient->finding_count > 0) break;
+        for (int i = 0; i < patient->finding_count; i++) there |= (kinds >> patient->findings[i].kind & 1) != 0;
+        if (there) break;
     }
     return seed;
 }
@@ -46,7 +52,8 @@ static tomo_status write_slice(const maker *m, const picture *p, const tomo_rend
     return status;
 }
 
-/* Three pictures of four go through a finding, so that small and rare ones are seen often. */
+/* Of four pictures one lies anywhere, one goes through a finding, and two through a focal lesion, so that what is
+ * small and rare is seen often. */
 static tomo_status make_picture(const void *state, int64_t index, tomo_pool *pool, void *item,
                                 tomo_error *err) {
     const maker *m = state;
@@ -55,11 +62,11 @@ static tomo_status make_picture(const void *state, int64_t index, tomo_pool *poo
     tomo_patient patient;
     tomo_spot spots[TOMO_TISSUES];
     tomo_render render;
-    bool of_finding = index % 4 != 0;
+    unsigned kinds = index % 4 == 0 ? 0 : index % 4 == 1 ? ~0u : focal;
     (void)pool; /* a slice is painted by one thread */
-    uint64_t seed = draw_patient(m, index, of_finding, &patient);
+    uint64_t seed = draw_patient(m, index, kinds, &patient);
     tomo_random r = tomo_random_seed(seed ^ 0x511ceu);
-    int64_t slice = tomo_view_choose(&patient, &r, size[0], of_finding);
+    int64_t slice = tomo_view_choose(&patient, &r, size[0], kinds);
     (void)snprintf(p->name, sizeof p->name, "scans/%06lld.nii", (long long)index);
     p->split = tomo_phantom_split(m->order, seed);
     p->caption = (tomo_buffer){.maximum = TOMO_PHANTOM_TEXT_BYTES};

@@ -58,11 +58,11 @@ static tissue_values lesion_values(const tomo_finding *f) {
     case TOMO_FINDING_KIDNEY_STONE:
         return (tissue_values){{820, 830, 840, 850}, 0};
     case TOMO_FINDING_KIDNEY_MASS:
-        return cyst ? (tissue_values){{7, 7, 8, 9}, 2} : (tissue_values){{36, 128, 104, 84}, 24};
+        return cyst ? (tissue_values){{7, 7, 8, 9}, 2} : (tissue_values){{60, 112, 92, 76}, 24};
     case TOMO_FINDING_ANEURYSM:
         return usual[TOMO_TISSUE_AORTA];
     default: /* of the liver; a solid one takes up less contrast than the liver around it */
-        return cyst ? (tissue_values){{5, 5, 6, 7}, 2} : (tissue_values){{33, 44, 58, 62}, 12};
+        return cyst ? (tissue_values){{5, 5, 6, 7}, 2} : (tissue_values){{26, 34, 50, 50}, 12};
     }
 }
 

@@ -16,13 +16,13 @@ static int64_t slice_at(const tomo_patient *p, int64_t slices, double z) {
     return slice < 0 ? 0 : slice >= slices ? slices - 1 : slice;
 }
 
-/* One of the patient's findings: first a kind, so that several nodules count once. */
-static const tomo_finding *draw_finding(const tomo_patient *p, tomo_random *r) {
+/* One of the patient's findings of the wanted kinds: first a kind, so that several nodules count once. */
+static const tomo_finding *draw_finding(const tomo_patient *p, tomo_random *r, unsigned wanted) {
     int kinds = 0, count = 0;
     tomo_finding_kind kind = TOMO_FINDING_KINDS;
     const tomo_finding *found = NULL;
     for (int k = 0; k < TOMO_FINDING_KINDS; k++) {
-        if (tomo_patient_find(p, (tomo_finding_kind)k) == NULL) continue;
+        if ((wanted >> k & 1) == 0 || tomo_patient_find(p, (tomo_finding_kind)k) == NULL) continue;
         if (tomo_draw_below(r, ++kinds) == 0) kind = (tomo_finding_kind)k;
     }
     for (int i = 0; i < p->finding_count; i++) {
@@ -32,8 +32,8 @@ static const tomo_finding *draw_finding(const tomo_patient *p, tomo_random *r) {
     return found;
 }
 
-int64_t tomo_view_choose(const tomo_patient *p, tomo_random *r, int64_t slices, bool of_finding) {
-    const tomo_finding *f = of_finding ? draw_finding(p, r) : NULL;
+int64_t tomo_view_choose(const tomo_patient *p, tomo_random *r, int64_t slices, unsigned kinds) {
+    const tomo_finding *f = draw_finding(p, r, kinds);
     if (f == NULL) return tomo_draw_below(r, (int)slices);
     double low, high, part = tomo_draw_between(r, 0.1, 0.9);
     tomo_scene_finding_heights(p, f, &low, &high);

@@ -24,7 +24,7 @@ static void look(uint64_t seed, bool of_finding, looked *l) {
     tomo_random random = tomo_random_seed(seed);
     *l = (looked){.caption = {.maximum = 1 << 16}};
     tomo_patient_draw(seed, &l->patient);
-    l->slice = tomo_view_choose(&l->patient, &random, shape[0], of_finding);
+    l->slice = tomo_view_choose(&l->patient, &random, shape[0], of_finding ? ~0u : 0);
     assert_in_range(l->slice, 0, shape[0] - 1);
     assert_int_equal(tomo_render_slice(&l->patient, shape, l->slice, &render, l->spots, NULL), TOMO_OK);
     tomo_render_free(&render);
