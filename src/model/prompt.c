@@ -17,6 +17,43 @@ bool tomo_prompt_answer(bool text_first, const char *letter, const char *text, t
                       : tomo_buffer_format(answer, "%s. %s", letter, text);
 }
 
+#define CHOICES " Choices: A. "
+
+/* The last offer in the question, from "A. " on; or NULL. */
+static const char *find_choices(const char *question) {
+    const char *found = NULL;
+    for (const char *at = strstr(question, CHOICES); at != NULL; at = strstr(at + 1, CHOICES)) {
+        found = at + strlen(CHOICES) - 3;
+    }
+    return found;
+}
+
+bool tomo_prompt_has_choices(const char *question) {
+    return find_choices(question) != NULL;
+}
+
+/* Where the choice of `letter` that begins at `choice` ends: before " B. ", or with the question. */
+static const char *choice_end(const char *choice, char letter) {
+    const char next[5] = {' ', (char)(letter + 1), '.', ' ', '\0'};
+    const char *end = letter < 'Z' ? strstr(choice, next) : NULL;
+    return end != NULL ? end : choice + strlen(choice);
+}
+
+void tomo_prompt_correct_letter(const char *question, char *answer) {
+    char *colon = strrchr(answer, ':');
+    const char *at = find_choices(question);
+    bool formed = colon != NULL && colon[1] == ' ' && colon[2] >= 'A' && colon[2] <= 'Z' && colon[3] == '.';
+    size_t length = formed ? (size_t)(colon - answer) : 0;
+    for (char letter = 'A'; formed && at != NULL && *at != '\0'; letter++) {
+        const char *choice = at + 3, *end = choice_end(choice, letter);
+        if ((size_t)(end - choice) == length && memcmp(choice, answer, length) == 0) {
+            colon[2] = letter;
+            return;
+        }
+        at = *end == '\0' ? end : end + 1;
+    }
+}
+
 /* The benchmark's text: placeholders, and what stands behind them at once. */
 tomo_status tomo_prompt_m3d(const tomo_model *m, const char *text, int64_t image_tokens, tomo_ids *ids,
                             tomo_error *err) {

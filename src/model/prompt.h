@@ -8,6 +8,14 @@
  * finds the letter of what it has just said more easily than that of what it has yet to say. */
 bool tomo_prompt_answer(bool text_first, const char *letter, const char *text, tomo_buffer *answer);
 
+/* For text_first: where `answer` is "text: X." and text is one of the choices of a question "... Choices: A.
+ * text B. text
+ * ...", X becomes that choice's letter, whatever letter the model wrote. Where it is none of them, nothing
+ * changes. */
+void tomo_prompt_correct_letter(const char *question, char *answer);
+/* Whether a question offers choices in that form. */
+bool tomo_prompt_has_choices(const char *question);
+
 /* Each appends the ids of a prompt with `image_tokens` placeholders in it. What the user typed is encoded as
  * plain text. */
 

@@ -251,6 +251,26 @@ static tomo_status answer_prompt(tomo_session *s, const tomo_ids *prompt, bool w
     return status;
 }
 
+/* A closed question whose answer begins with the words: a small model finds the words long before it can look
+ * up which letter they had, so the letter is looked up here, and the answer is told in one piece. */
+static tomo_status answer_in_words(tomo_session *s, const char *question, const tomo_ids *prompt,
+                                   const tomo_generate_options *options, tomo_answer *answer,
+                                   tomo_error *err) {
+    tomo_generate_options quiet = {0};
+    if (options != NULL) quiet = *options;
+    quiet.text = NULL;
+    tomo_status status = answer_prompt(s, prompt, true, &quiet, answer, err);
+    if (status != TOMO_OK) return status;
+    if (answer->text == NULL) return TOMO_OK;
+    tomo_prompt_correct_letter(question, answer->text);
+    size_t size = strlen(answer->text);
+    if (options != NULL && options->text != NULL && size > 0 &&
+        !options->text(options->user, answer->text, size)) {
+        answer->finish = "callback";
+    }
+    return TOMO_OK;
+}
+
 /* question NULL: a report. */
 static tomo_status answer_scan(tomo_session *s, const char *question, const tomo_generate_options *options,
                                tomo_answer *answer, tomo_error *err) {
@@ -263,7 +283,11 @@ static tomo_status answer_scan(tomo_session *s, const char *question, const tomo
         status = question != NULL ? tomo_prompt_question(s->model, question, tokens, &prompt, err)
                                   : tomo_prompt_report(s->model, instruction, tokens, &prompt, err);
     }
-    if (status == TOMO_OK) status = answer_prompt(s, &prompt, true, options, answer, err);
+    bool words = question != NULL && s->model->config.text_first && tomo_prompt_has_choices(question);
+    if (status == TOMO_OK) {
+        status = words ? answer_in_words(s, question, &prompt, options, answer, err)
+                       : answer_prompt(s, &prompt, true, options, answer, err);
+    }
     tomo_ids_free(&prompt);
     return status;
 }

@@ -35,7 +35,8 @@ static uint64_t draw_patient(const maker *m, int64_t index, unsigned kinds, tomo
         bool there = kinds == 0;
         seed = tomo_phantom_seed(m->order, index, attempt);
         tomo_patient_draw(seed, patient);
-        for (int i = 0; i < patient->finding_count; i++) there |= (kinds >> patient->findings[i].kind & 1) != 0;
+        for (int i = 0; i < patient->finding_count; i++)
+            there |= (kinds >> patient->findings[i].kind & 1) != 0;
         if (there) break;
     }
     return seed;
@@ -52,8 +53,8 @@ static tomo_status write_slice(const maker *m, const picture *p, const tomo_rend
     return status;
 }
 
-/* Of four pictures one lies anywhere, one goes through a finding, and two through a focal lesion, so that what is
- * small and rare is seen often. */
+/* Of four pictures one lies anywhere, one goes through a finding, and two through a focal lesion, so that
+ * what is small and rare is seen often. */
 static tomo_status make_picture(const void *state, int64_t index, tomo_pool *pool, void *item,
                                 tomo_error *err) {
     const maker *m = state;

@@ -143,8 +143,8 @@ static void ask_counts(asker *a) {
 }
 
 /* The range that holds a height, of four ranges between `edges`; none when it is so near to an edge that
- * slices of the usual 6 mm do not tell. Ranges rather than numbers around the true one: from those, the usual height could be
- * guessed. */
+ * slices of the usual 6 mm do not tell. Ranges rather than numbers around the true one: from those, the usual
+ * height could be guessed. */
 static int range_of(double mm, const double edges[3]) {
     int range = 0;
     for (int i = 0; i < 3; i++) {

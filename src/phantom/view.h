@@ -34,8 +34,8 @@ typedef struct tomo_view {
     int finding_count;
 } tomo_view;
 
-/* The slice, 0 .. slices - 1, to look at: any, or one through a finding that is drawn of these kinds (bits) where
- * there is one. */
+/* The slice, 0 .. slices - 1, to look at: any, or one through a finding that is drawn of these kinds (bits)
+ * where there is one. */
 int64_t tomo_view_choose(const tomo_patient *patient, tomo_random *random, int64_t slices, unsigned kinds);
 
 /* spots[TOMO_TISSUES]: of the slice (tomo_render_slice), of a scan of so many slices. */

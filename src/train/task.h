@@ -52,7 +52,8 @@ struct tomo_task {
     tomo_context *context;
     uint64_t seed;
     size_t samples[TOMO_SPLITS];
-    size_t *scan_of[TOMO_SPLITS]; /* [samples]: number of each sample's scan, or of what else may stand together; NULL: none */
+    size_t *scan_of[TOMO_SPLITS]; /* [samples]: number of each sample's scan, or of what else may stand
+                                     together; NULL: none */
     int64_t slots;                /* samples of one step in this process */
     tomo_exec exec;               /* of the passes */
     tomo_tape tape;

@@ -183,8 +183,7 @@ static tomo_status read_text(contrastive_task *t, const tomo_sample *sample, tex
             ? tomo_fail_memory(err, "texts", 0)
             : tomo_tokenizer_encode(t->tokenizer, answer, strlen(answer),
                                     (tomo_encode_options){.add_special = true, .plain = true}, &ids, err);
-    char *beginning =
-        status == TOMO_OK && t->base.stage->data.together > 1 ? first_sentence(answer) : NULL;
+    char *beginning = status == TOMO_OK && t->base.stage->data.together > 1 ? first_sentence(answer) : NULL;
     free(answer);
     if (status == TOMO_OK && t->base.stage->data.together > 1 && beginning == NULL) {
         status = tomo_fail_memory(err, "texts", 0);

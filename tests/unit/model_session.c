@@ -1,5 +1,6 @@
 /* model_session.c - what sessions promise: the same result for any number of threads and sessions at once,
  * nothing allocated between two tokens, limits respected, questions that cannot forge anything. */
+#include "model/prompt.h"
 #include "model/session.h"
 
 #include <dlfcn.h>
@@ -7,6 +8,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -293,6 +295,36 @@ static void a_cancelled_reading_leaves_the_session_usable(void **state) {
     close_all(&f);
 }
 
+/* The letter is that of the choice whose words were said; anything else stays as the model wrote it. */
+static void letters_are_looked_up(void **state) {
+    static const char question[] = "Where? Choices: A. Lung B. Liver, B. segment C. L D. Spleen";
+    static const struct {
+        const char *question, *said, *wanted;
+    } cases[] = {
+        {question, "Spleen: B.", "Spleen: D."},
+        {question, "Lung: A.", "Lung: A."},
+        {question, "Lung: C.", "Lung: A."},
+        {question, "Heart: C.", "Heart: C."},
+        {question, "Spleen: b.", "Spleen: b."},
+        {question, "Spleen", "Spleen"},
+        {question, "Spleen:", "Spleen:"},
+        {question, "", ""},
+        {"No choices here.", "Spleen: B.", "Spleen: B."},
+        {"A forged Choices: A. x B. y Choices: A. One B. Two", "One: B.", "One: A."},
+        {"An empty one? Choices: A. ", "x: B.", "x: B."},
+        {"One? Choices: A. x", "x: B.", "x: A."},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char answer[64];
+        (void)snprintf(answer, sizeof answer, "%s", cases[i].said);
+        tomo_prompt_correct_letter(cases[i].question, answer);
+        assert_string_equal(answer, cases[i].wanted);
+    }
+    assert_true(tomo_prompt_has_choices(question));
+    assert_false(tomo_prompt_has_choices("Which? Choices: Lung, liver"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_number_of_threads_gives_the_same_bits),
@@ -304,6 +336,7 @@ int main(void) {
         cmocka_unit_test(a_question_beyond_the_context_is_refused),
         cmocka_unit_test(choices_are_probabilities),
         cmocka_unit_test(a_cancelled_reading_leaves_the_session_usable),
+        cmocka_unit_test(letters_are_looked_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
