@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Pixels of a block's side: noise of single pixels does not count, what is there does. */
+#define BLOCK 4
+
 tomo_status tomo_look_init(tomo_look *look, int64_t size, int64_t patch, int64_t rank, const float std[3],
                            tomo_error *err) {
     int64_t side = size / patch;
@@ -27,14 +30,33 @@ void tomo_look_keep(tomo_look *look, const float *pixels) {
     memcpy(look->last, pixels, (size_t)(3 * look->size * look->size) * sizeof *pixels);
 }
 
-/* Sum of the absolute differences in one cell, in grey levels. */
+static int64_t smaller(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+/* The absolute sum of the differences in a block of rows x columns pixels from `at` on. */
+static float block_difference(const tomo_look *look, const float *pixels, int64_t at, int64_t rows,
+                              int64_t columns) {
+    float sum = 0;
+    for (int64_t y = 0; y < rows; y++) {
+        const float *now = pixels + at + y * look->size, *last = look->last + at + y * look->size;
+        for (int64_t x = 0; x < columns; x++) sum += now[x] - last[x];
+    }
+    return fabsf(sum);
+}
+
+/* The sum over the blocks of one cell, in grey levels. */
 static float cell_difference(const tomo_look *look, const float *pixels, int64_t row, int64_t column) {
+    int64_t patch = look->patch;
     float sum = 0;
     for (int64_t c = 0; c < 3; c++) {
+        int64_t corner = (c * look->size + row * patch) * look->size + column * patch;
         float channel = 0;
-        for (int64_t y = row * look->patch; y < (row + 1) * look->patch; y++) {
-            int64_t at = (c * look->size + y) * look->size + column * look->patch;
-            for (int64_t x = 0; x < look->patch; x++) channel += fabsf(pixels[at + x] - look->last[at + x]);
+        for (int64_t y = 0; y < patch; y += BLOCK) {
+            for (int64_t x = 0; x < patch; x += BLOCK) {
+                channel += block_difference(look, pixels, corner + y * look->size + x,
+                                            smaller(BLOCK, patch - y), smaller(BLOCK, patch - x));
+            }
         }
         sum += channel * look->std[c];
     }

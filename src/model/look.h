@@ -8,8 +8,9 @@
 #include <stdint.h>
 
 /* The pixels that the encoder would see are compared cell by cell, a cell being one patch: the mean over its
- * pixels of the absolute difference in grey levels of 0..1. Small lesions fill few cells, so what counts is
- * the n-th largest of these, with n as the pruning guard counts patches. */
+ * blocks of 4 x 4 pixels of the absolute difference between their means, in grey levels of 0..1. Small
+ * lesions fill few cells, so what counts is the n-th largest of these, with n as the pruning guard counts
+ * patches. */
 typedef struct tomo_look {
     int64_t size, patch; /* pixels of the image's and of a patch's side */
     int64_t rank;        /* n, at least 1 */
