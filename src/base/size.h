@@ -1,4 +1,5 @@
-/* size.h - products and sums of sizes that come from outside: true when the result fits, false when not. */
+/* size.h - sizes: products and sums of those that come from outside (true when the result fits, false when
+ * not), and the smaller of two. */
 #ifndef TOMO_BASE_SIZE_H
 #define TOMO_BASE_SIZE_H
 
@@ -12,6 +13,10 @@ static inline bool tomo_size_mul(size_t a, size_t b, size_t *product) {
 
 static inline bool tomo_size_add(size_t a, size_t b, size_t *sum) {
     return !__builtin_add_overflow(a, b, sum);
+}
+
+static inline int64_t tomo_smaller(int64_t a, int64_t b) {
+    return a < b ? a : b;
 }
 
 /* The product of a shape; false when an axis is negative or the product does not fit int64. */

@@ -9,15 +9,6 @@
 
 #define MOST_CHOICES 26
 
-/* "QUESTION Choices: A. x B. y ...", as the M3D benchmark puts it. */
-static bool write_question(tomo_buffer *text, const char *question, const char *const *choices,
-                           size_t count) {
-    bool done = tomo_buffer_format(text, "%s Choices:", question);
-    for (size_t i = 0; i < count && done; i++)
-        done = tomo_buffer_format(text, " %c. %s", (char)('A' + i), choices[i]);
-    return done;
-}
-
 static tomo_status encode(const tomo_model *m, tomo_ids *ids, const char *text, tomo_error *err) {
     tomo_status status = tomo_tokenizer_encode(m->tokenizer, text, strlen(text),
                                                (tomo_encode_options){.plain = true}, ids, err);
@@ -101,7 +92,7 @@ tomo_status tomo_session_choose(tomo_session *session, const char *question, con
     int32_t letters[MOST_CHOICES];
     tomo_buffer text = {.maximum = SIZE_MAX / 2};
     int64_t tokens = tomo_model_config_image_tokens(&m->config);
-    tomo_status status = write_question(&text, question, choices, count)
+    tomo_status status = tomo_buffer_add_text(&text, question) && tomo_prompt_offer(choices, count, &text)
                              ? tomo_prompt_question(m, text.data, tokens, &prompt, err)
                              : tomo_fail_memory(err, "a question", text.size);
     if (status == TOMO_OK) status = encode_choices(m, choices, count, letters, answers, err);

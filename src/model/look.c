@@ -1,5 +1,7 @@
 #include "model/look.h"
 
+#include "base/size.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,10 +32,6 @@ void tomo_look_keep(tomo_look *look, const float *pixels) {
     memcpy(look->last, pixels, (size_t)(3 * look->size * look->size) * sizeof *pixels);
 }
 
-static int64_t smaller(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
 /* The absolute sum of the differences in a block of rows x columns pixels from `at` on. */
 static float block_difference(const tomo_look *look, const float *pixels, int64_t at, int64_t rows,
                               int64_t columns) {
@@ -55,7 +53,7 @@ static float cell_difference(const tomo_look *look, const float *pixels, int64_t
         for (int64_t y = 0; y < patch; y += BLOCK) {
             for (int64_t x = 0; x < patch; x += BLOCK) {
                 channel += block_difference(look, pixels, corner + y * look->size + x,
-                                            smaller(BLOCK, patch - y), smaller(BLOCK, patch - x));
+                                            tomo_smaller(BLOCK, patch - y), tomo_smaller(BLOCK, patch - x));
             }
         }
         sum += channel * look->std[c];

@@ -17,40 +17,43 @@ bool tomo_prompt_answer(bool text_first, const char *letter, const char *text, t
                       : tomo_buffer_format(answer, "%s. %s", letter, text);
 }
 
-#define CHOICES " Choices: A. "
+#define OFFER " Choices:"
+#define FIRST OFFER " A. "
 
-/* The last offer in the question, from "A. " on; or NULL. */
-static const char *find_choices(const char *question) {
+bool tomo_prompt_offer(const char *const *choices, size_t count, tomo_buffer *question) {
+    bool done = tomo_buffer_add_text(question, OFFER);
+    for (size_t i = 0; i < count && done; i++) {
+        done = tomo_buffer_format(question, " %c. %s", (char)('A' + i), choices[i]);
+    }
+    return done;
+}
+
+/* The first choice of the last offer in a question; or NULL. */
+static const char *first_choice(const char *question) {
     const char *found = NULL;
-    for (const char *at = strstr(question, CHOICES); at != NULL; at = strstr(at + 1, CHOICES)) {
-        found = at + strlen(CHOICES) - 3;
+    for (const char *at = strstr(question, FIRST); at != NULL; at = strstr(at, FIRST)) {
+        found = at += strlen(FIRST);
     }
     return found;
 }
 
 bool tomo_prompt_has_choices(const char *question) {
-    return find_choices(question) != NULL;
-}
-
-/* Where the choice of `letter` that begins at `choice` ends: before " B. ", or with the question. */
-static const char *choice_end(const char *choice, char letter) {
-    const char next[5] = {' ', (char)(letter + 1), '.', ' ', '\0'};
-    const char *end = letter < 'Z' ? strstr(choice, next) : NULL;
-    return end != NULL ? end : choice + strlen(choice);
+    return first_choice(question) != NULL;
 }
 
 void tomo_prompt_correct_letter(const char *question, char *answer) {
     char *colon = strrchr(answer, ':');
-    const char *at = find_choices(question);
-    bool formed = colon != NULL && colon[1] == ' ' && colon[2] >= 'A' && colon[2] <= 'Z' && colon[3] == '.';
-    size_t length = formed ? (size_t)(colon - answer) : 0;
-    for (char letter = 'A'; formed && at != NULL && *at != '\0'; letter++) {
-        const char *choice = at + 3, *end = choice_end(choice, letter);
-        if ((size_t)(end - choice) == length && memcmp(choice, answer, length) == 0) {
-            colon[2] = letter;
+    if (colon == NULL || colon[1] != ' ' || colon[2] < 'A' || colon[2] > 'Z' || colon[3] != '.') return;
+    size_t length = (size_t)(colon - answer);
+    char next[] = " B. "; /* what the choice after this one begins with */
+    for (const char *choice = first_choice(question); choice != NULL; next[1]++) {
+        const char *end = next[1] <= 'Z' ? strstr(choice, next) : NULL;
+        size_t size = end != NULL ? (size_t)(end - choice) : strlen(choice);
+        if (size == length && memcmp(choice, answer, length) == 0) {
+            colon[2] = (char)(next[1] - 1);
             return;
         }
-        at = *end == '\0' ? end : end + 1;
+        choice = end != NULL ? end + strlen(next) : NULL;
     }
 }
 

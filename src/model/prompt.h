@@ -8,12 +8,12 @@
  * finds the letter of what it has just said more easily than that of what it has yet to say. */
 bool tomo_prompt_answer(bool text_first, const char *letter, const char *text, tomo_buffer *answer);
 
-/* For text_first: where `answer` is "text: X." and text is one of the choices of a question "... Choices: A.
- * text B. text
- * ...", X becomes that choice's letter, whatever letter the model wrote. Where it is none of them, nothing
- * changes. */
+/* Adds what a closed question offers, as the M3D benchmark puts it: " Choices: A. x B. y ...". */
+bool tomo_prompt_offer(const char *const *choices, size_t count, tomo_buffer *question);
+/* For text_first: where `answer` is "x: C." and x is one of the choices that the question ends with, the
+ * letter becomes that choice's, whatever the model wrote. Where it is none of them, nothing changes. */
 void tomo_prompt_correct_letter(const char *question, char *answer);
-/* Whether a question offers choices in that form. */
+/* Whether a question offers choices as tomo_prompt_offer adds them. */
 bool tomo_prompt_has_choices(const char *question);
 
 /* Each appends the ids of a prompt with `image_tokens` placeholders in it. What the user typed is encoded as

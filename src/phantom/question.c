@@ -104,11 +104,11 @@ static void ask_higher_kidney(asker *a) {
                                           "There is only one kidney"};
     const tomo_extent *e = a->truth->organs;
     double right = e[TOMO_ORGAN_KIDNEY_RIGHT].top_mm, left = e[TOMO_ORGAN_KIDNEY_LEFT].top_mm;
-    int answer = right > left + 18 ? 0 : left > right + 18 ? 1 : 2;
-    bool near = (right - left > 6 && right - left < 18) || (left - right > 6 && left - right < 18);
+    double apart = right > left ? right - left : left - right;
+    int answer = apart < 18 ? 2 : right > left ? 0 : 1;
     if (tomo_truth_count(a->truth, TOMO_FINDING_ABSENT_KIDNEY, 0) > 0) {
         answer = 3;
-    } else if (near) {
+    } else if (apart > 6 && apart < 18) {
         return; /* neither equal nor clearly different */
     }
     ASK(TOMO_ASK_HIGHER_KIDNEY, 3, phrases, answers, answer, 15);

@@ -1,6 +1,7 @@
 #include "tensor/gemm.h"
 
 #include "base/signals.h"
+#include "base/size.h"
 
 #include <assert.h>
 #include <dnnl.h>
@@ -55,10 +56,6 @@ bool tomo_sgemm_transposed(int64_t m, int64_t n, int64_t k, float alpha, const f
     return dnnl_sgemm('T', 'N', m, n, k, alpha, a, a_stride, b, b_stride, beta, c, c_stride) == dnnl_success;
 }
 
-static int64_t smaller(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
 static int64_t pieces(int64_t n, int64_t size) {
     return (n + size - 1) / size;
 }
@@ -95,7 +92,7 @@ static void strip_product(const gemm_job *job, float *y, int64_t stride, const c
     }
     float *rows = job->panels + (int64_t)worker * WIDENED_ROWS * job->k;
     for (int64_t j = 0; j < columns; j += WIDENED_ROWS) {
-        int64_t count = smaller(WIDENED_ROWS, columns - j);
+        int64_t count = tomo_smaller(WIDENED_ROWS, columns - j);
         job->kernels->widen(rows, w + tomo_dtype_bytes(job->dtype, j * job->k), job->dtype, count * job->k);
         job->kernels->product(y + j, stride, job->x, job->x_stride, job->m, rows, TOMO_F32, job->k, count,
                               job->k);
@@ -105,7 +102,7 @@ static void strip_product(const gemm_job *job, float *y, int64_t stride, const c
 /* Few rows: kernels that take the weights as they are stored. */
 static void run_strip(void *argument, int64_t block, int worker) {
     gemm_job *job = argument;
-    int64_t column = block * job->block_columns, columns = smaller(job->block_columns, job->n - column);
+    int64_t column = block * job->block_columns, columns = tomo_smaller(job->block_columns, job->n - column);
     const char *w = (const char *)job->w + tomo_dtype_bytes(job->dtype, column * job->k);
     float *out = job->out + column;
     float sums[TOMO_PRODUCT_ROWS * STRIP_COLUMNS];
@@ -124,9 +121,10 @@ static void run_strip(void *argument, int64_t block, int worker) {
 /* Many rows: oneDNN on a block, weights widened to float where they are not. */
 static void run_tile(void *argument, int64_t block, int worker) {
     gemm_job *job = argument;
-    int64_t row = block % job->row_blocks * job->block_rows, rows = smaller(job->block_rows, job->m - row);
+    int64_t row = block % job->row_blocks * job->block_rows,
+            rows = tomo_smaller(job->block_rows, job->m - row);
     int64_t column = block / job->row_blocks * job->block_columns;
-    int64_t columns = smaller(job->block_columns, job->n - column);
+    int64_t columns = tomo_smaller(job->block_columns, job->n - column);
     const char *stored = (const char *)job->w + tomo_dtype_bytes(job->dtype, column * job->k);
     const float *w = (const float *)(const void *)stored;
     if (job->dtype != TOMO_F32) {
@@ -226,10 +224,10 @@ typedef struct backward_job {
 
 static void input_block(backward_job *job, int64_t block, int worker) {
     const tiling *t = &job->of_x;
-    int64_t row = block % t->row_blocks * t->rows, rows = smaller(t->rows, job->m - row);
-    int64_t first = block / t->row_blocks * t->columns, count = smaller(t->columns, job->k - first);
+    int64_t row = block % t->row_blocks * t->rows, rows = tomo_smaller(t->rows, job->m - row);
+    int64_t first = block / t->row_blocks * t->columns, count = tomo_smaller(t->columns, job->k - first);
     for (int64_t at = 0; at < job->n; at += BACKWARD_DEPTH) {
-        int64_t depth = smaller(BACKWARD_DEPTH, job->n - at), stride = job->k;
+        int64_t depth = tomo_smaller(BACKWARD_DEPTH, job->n - at), stride = job->k;
         const float *w = (const float *)job->w + at * job->k + first;
         if (job->dtype != TOMO_F32) {
             float *panel = job->panels + (int64_t)worker * BACKWARD_DEPTH * BACKWARD_COLUMNS;
@@ -251,8 +249,8 @@ static void input_block(backward_job *job, int64_t block, int worker) {
 
 static void weight_block(backward_job *job, int64_t block) {
     const tiling *t = &job->of_w;
-    int64_t row = block % t->row_blocks * t->rows, rows = smaller(t->rows, job->n - row);
-    int64_t first = block / t->row_blocks * t->columns, count = smaller(t->columns, job->k - first);
+    int64_t row = block % t->row_blocks * t->rows, rows = tomo_smaller(t->rows, job->n - row);
+    int64_t first = block / t->row_blocks * t->columns, count = tomo_smaller(t->columns, job->k - first);
     if (!tomo_sgemm_transposed(rows, count, job->m, job->scale, job->dy + row, job->n, job->x + first, job->k,
                                1.0f, job->dw + row * job->k + first, job->k)) {
         atomic_store(&job->failed, true);
@@ -261,7 +259,7 @@ static void weight_block(backward_job *job, int64_t block) {
 
 /* Columns of dy summed over the rows, in order. */
 static void bias_block(backward_job *job, int64_t block) {
-    int64_t first = block * job->of_b.columns, count = smaller(job->of_b.columns, job->n - first);
+    int64_t first = block * job->of_b.columns, count = tomo_smaller(job->of_b.columns, job->n - first);
     float *sum = job->db + first;
     for (int64_t r = 0; r < job->m; r++) job->kernels->add(sum, sum, job->dy + r * job->n + first, count);
 }

@@ -54,10 +54,6 @@ bool tomo_packing_in_groups(tomo_dtype dtype, tomo_packing *packing) {
     return fours || tomo_dtype_block(dtype) == 1 || dtype == TOMO_Q8_0 || dtype == TOMO_Q5_0;
 }
 
-static int64_t smaller(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
 /* ---------------------------------------------------------------------------- packing */
 
 typedef struct pack_job {
@@ -230,7 +226,7 @@ typedef struct product_job {
 static void prepare_rows(void *argument, int64_t block, int worker) {
     (void)worker;
     product_job *job = argument;
-    int64_t first = block * PREPARE_ROWS, end = smaller(first + PREPARE_ROWS, job->m);
+    int64_t first = block * PREPARE_ROWS, end = tomo_smaller(first + PREPARE_ROWS, job->m);
     for (int64_t r = first; r < end; r++) {
         job->kernel->prepare(job->prepared + r * job->row_bytes, job->x + r * job->k, job->k, job->steps,
                              &job->x_scale[r]);
@@ -257,7 +253,7 @@ static void run_panel(const product_job *job, const tomo_packed_target *target, 
                       int64_t end) {
     const tomo_packed *p = target->packed;
     const tomo_epilogue *e = &target->epilogue;
-    int64_t column = panel * TOMO_PANEL, columns = smaller(TOMO_PANEL, p->n - column);
+    int64_t column = panel * TOMO_PANEL, columns = tomo_smaller(TOMO_PANEL, p->n - column);
     float scratch[TOMO_TILE_ROWS * TOMO_PANEL], bias[TOMO_PANEL] = {0};
     tomo_tile tile = {.panel = (const char *)p->data + (size_t)panel * p->panel_bytes,
                       .w_scale = p->w_scale + column,
@@ -270,7 +266,7 @@ static void run_panel(const product_job *job, const tomo_packed_target *target, 
     bool direct = columns == TOMO_PANEL && e->activation == TOMO_ACT_NONE;
     for (int64_t r = first; r < end; r += TOMO_TILE_ROWS) {
         int64_t at = r * target->out_stride + column;
-        tile.rows = (int)smaller(TOMO_TILE_ROWS, end - r);
+        tile.rows = (int)tomo_smaller(TOMO_TILE_ROWS, end - r);
         tile.x = job->prepared + r * job->row_bytes;
         tile.x_scale = job->x_scale + r;
         tile.out = direct ? target->out + at : scratch;
@@ -288,9 +284,10 @@ static void run_block(void *argument, int64_t block, int worker) {
     while (block >= job->first_block[t + 1]) t++;
     const tomo_packed_target *target = &job->targets[t];
     block -= job->first_block[t];
-    int64_t first = block % job->row_blocks * job->block_rows, end = smaller(first + job->block_rows, job->m);
+    int64_t first = block % job->row_blocks * job->block_rows,
+            end = tomo_smaller(first + job->block_rows, job->m);
     int64_t panel = block / job->row_blocks * job->block_panels;
-    int64_t last = smaller(panel + job->block_panels, target->packed->panels);
+    int64_t last = tomo_smaller(panel + job->block_panels, target->packed->panels);
     for (; panel < last; panel++) run_panel(job, target, panel, first, end);
 }
 
@@ -298,14 +295,14 @@ static void run_block(void *argument, int64_t block, int worker) {
  * them in few pieces: a piece takes about as long as its hand-over. How panels are cut changes no result. */
 static void cut(product_job *job, int threads) {
     int64_t most = ROW_BYTES / job->row_bytes / TOMO_TILE_ROWS * TOMO_TILE_ROWS, panels = 0;
-    most = smaller(most < 4 * TOMO_TILE_ROWS ? 4 * TOMO_TILE_ROWS : most, LARGEST_ROWS);
+    most = tomo_smaller(most < 4 * TOMO_TILE_ROWS ? 4 * TOMO_TILE_ROWS : most, LARGEST_ROWS);
     job->row_blocks = (job->m + most - 1) / most;
     int64_t rows = (job->m + job->row_blocks - 1) / job->row_blocks;
     job->block_rows = (rows + TOMO_TILE_ROWS - 1) / TOMO_TILE_ROWS * TOMO_TILE_ROWS;
     job->row_blocks = (job->m + job->block_rows - 1) / job->block_rows;
     for (int i = 0; i < job->count; i++) panels += job->targets[i].packed->panels;
     int64_t piece = panels / (FEW_PIECES * threads);
-    job->block_panels = job->m > FEW_ROWS ? BLOCK_PANELS : smaller(piece < 1 ? 1 : piece, FEW_PANELS);
+    job->block_panels = job->m > FEW_ROWS ? BLOCK_PANELS : tomo_smaller(piece < 1 ? 1 : piece, FEW_PANELS);
     for (int i = 0; i < job->count; i++) {
         int64_t groups = (job->targets[i].packed->panels + job->block_panels - 1) / job->block_panels;
         job->first_block[i + 1] = job->first_block[i] + groups * job->row_blocks;

@@ -41,10 +41,7 @@ char *tomo_sample_question(const tomo_sample *sample, const char *instruction) {
     tomo_buffer text = {.maximum = SIZE_MAX / 2};
     (void)tomo_buffer_add_text(&text, sample->question != NULL ? sample->question : instruction);
     if (sample->kind == TOMO_SAMPLE_CLOSED) {
-        (void)tomo_buffer_add_text(&text, " Choices:");
-        for (size_t i = 0; i < sample->choice_count; i++) {
-            (void)tomo_buffer_format(&text, " %c. %s", (char)('A' + i), sample->choices[i]);
-        }
+        (void)tomo_prompt_offer(sample->choices, sample->choice_count, &text);
     }
     return take(&text);
 }

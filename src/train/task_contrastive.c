@@ -183,11 +183,12 @@ static tomo_status read_text(contrastive_task *t, const tomo_sample *sample, tex
             ? tomo_fail_memory(err, "texts", 0)
             : tomo_tokenizer_encode(t->tokenizer, answer, strlen(answer),
                                     (tomo_encode_options){.add_special = true, .plain = true}, &ids, err);
-    char *beginning = status == TOMO_OK && t->base.stage->data.together > 1 ? first_sentence(answer) : NULL;
-    free(answer);
-    if (status == TOMO_OK && t->base.stage->data.together > 1 && beginning == NULL) {
-        status = tomo_fail_memory(err, "texts", 0);
+    char *beginning = NULL;
+    if (status == TOMO_OK && t->base.stage->data.together > 1) {
+        beginning = first_sentence(answer);
+        if (beginning == NULL) status = tomo_fail_memory(err, "texts", strlen(answer));
     }
+    free(answer);
     if ((int64_t)ids.count > most - 1) ids.count = (size_t)(most - 1);
     if (status == TOMO_OK && !tomo_ids_add(&ids, c->end_count > 0 ? c->ends[0] : 0)) {
         status = tomo_fail_memory(err, "texts", ids.capacity);
