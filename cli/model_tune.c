@@ -1,4 +1,4 @@
-/* model_tune.c - tomo model tune-prune: how early near-duplicate slices can be dropped. */
+/* model_tune.c - tomo model tune-prune: how near-duplicate slices can be dropped unseen. */
 #include "batch.h"
 #include "commands.h"
 #include "json.h"
@@ -19,11 +19,11 @@ typedef struct tune_options {
 
 static const option options[] = {
     {"agreement", 0, OPTION_NUMBER, "A",
-     "share of the kept slices that must be the same with and without early dropping; default 0.95",
-     AT(agreement), 0.01, 1},
+     "share of the kept slices that must be the same as when all are encoded; default 0.95", AT(agreement),
+     0.01, 1},
     {"batch", 0, OPTION_TEXT, "PATH", "instead of SCAN: a folder of scans, or a CSV file with a column scan",
      AT(batch), 0, 0},
-    {"write", 0, OPTION_FLAG, NULL, "write the value found into the model's config.json", AT(write), 0, 0},
+    {"write", 0, OPTION_FLAG, NULL, "write what was found into the model's config.json", AT(write), 0, 0},
 };
 
 /* Opens every scan; scans is freed by close_scans. */
@@ -47,19 +47,32 @@ static void close_scans(tomo_scan **scans) {
     free(scans);
 }
 
+static double number(const cJSON *tree, const char *name) {
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(tree, name);
+    return cJSON_IsNumber(item) ? item->valuedouble : 0;
+}
+
+static bool searches(const cJSON *tree) {
+    return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(tree, "search"));
+}
+
 static void print_result(const cJSON *tree) {
     static const render_column columns[] = {
         {"early", "early"}, {"agreement", "agreement"}, {"skipped", "not encoded"}};
-    const cJSON *early = cJSON_GetObjectItemCaseSensitive(tree, "early");
+    const cJSON *searched = cJSON_GetObjectItemCaseSensitive(tree, "searched");
     render_table(stdout, cJSON_GetObjectItemCaseSensitive(tree, "candidates"), columns, COUNT_OF(columns), 0);
-    putchar('\n');
-    if (early == NULL || early->valuedouble <= 0) {
-        puts("No value agrees enough: every slice is encoded.");
+    printf("search     %.6g  %.6g\n\n", number(searched, "agreement"), number(searched, "skipped"));
+    double early = number(tree, "early");
+    if (early > 0) {
+        printf("\"prune.early\": %.6g", early);
+    } else if (searches(tree)) {
+        printf("\"prune.search\": true");
+    } else {
+        puts("Nothing agrees enough: every slice is encoded.");
         return;
     }
-    printf("\"prune.early\": %.6g keeps %.1f %% of the same slices and encodes %.1f %% fewer.\n",
-           early->valuedouble, cJSON_GetObjectItemCaseSensitive(tree, "agreement")->valuedouble * 100,
-           cJSON_GetObjectItemCaseSensitive(tree, "skipped")->valuedouble * 100);
+    printf(" keeps %.1f %% of the same slices and encodes %.1f %% fewer.\n", number(tree, "agreement") * 100,
+           number(tree, "skipped") * 100);
 }
 
 static int tune(run *r, char *const *paths, size_t count, const tune_options *o) {
@@ -76,8 +89,9 @@ static int tune(run *r, char *const *paths, size_t count, const tune_options *o)
     cJSON *tree = code == EXIT_DONE ? json_parse(json) : NULL;
     if (code == EXIT_DONE && tree == NULL) code = EXIT_FAILED;
     if (code == EXIT_DONE && o->write) {
-        double early = cJSON_GetObjectItemCaseSensitive(tree, "early")->valuedouble;
-        code = run_result(r, tomo_model_set_early(r->model_folder, early, &error), &error);
+        tomo_status status =
+            tomo_model_set_pruning(r->model_folder, number(tree, "early"), searches(tree), &error);
+        code = run_result(r, status, &error);
     }
     if (code == EXIT_DONE && r->options->json) code = json_write_text(NULL, json);
     if (code == EXIT_DONE && !r->options->json) print_result(tree);
@@ -112,11 +126,13 @@ static int tune_run(const command *self, int argc, char **argv) {
 const command command_model_tune = {
     "model tune-prune",
     "[SCAN]",
-    "finds how early near-duplicate slices can be dropped",
-    "Slices whose pixels hardly differ from the last kept slice's need not be encoded at all. For values of "
-    "prune.early in config.json this tells how many slices are saved and whether the same ones are kept. "
-    "Values "
-    "found with a model of random weights say nothing about a trained one.",
+    "finds how near-duplicate slices can be dropped without encoding them",
+    "Slices whose pixels hardly differ from the last kept slice's need not be encoded at all (prune.early in "
+    "config.json), nor those between a kept slice and one that is like it (prune.search). For 32 values of "
+    "the "
+    "first and for the second this tells how many slices are saved and whether the same ones are kept. What "
+    "is "
+    "found with a model of random weights says nothing about a trained one.",
     "tomo model tune-prune --batch scans/ --model my-model --write",
     tune_run,
 };

@@ -47,8 +47,8 @@ static tomo_status parse_choice(const cJSON *section, tomo_json_at at, tomo_prun
 }
 
 tomo_status tomo_prune_parse(const cJSON *section, tomo_json_at at, tomo_prune_settings *s, tomo_error *err) {
-    static const char *const known[] = {"threshold", "min_slices", "max_slices", "guard",
-                                        "early",     "choice",     "seed",       NULL};
+    static const char *const known[] = {"threshold", "min_slices", "max_slices", "guard", "early",
+                                        "search",    "choice",     "seed",       NULL};
     *s = (tomo_prune_settings){0};
     tomo_status status = tomo_json_only(section, at, known, err);
     if (status == TOMO_OK) status = parse_choice(section, at, s, err);
@@ -62,6 +62,12 @@ tomo_status tomo_prune_parse(const cJSON *section, tomo_json_at at, tomo_prune_s
         status = tomo_json_int(section, "max_slices", at, true, 1, MOST_SLICES, &s->max_slices, err);
     }
     if (status == TOMO_OK) status = tomo_json_double(section, "early", at, false, 0, 1, &s->early, err);
+    if (status == TOMO_OK) status = tomo_json_bool(section, "search", at, false, &s->search, err);
+    if (status == TOMO_OK && s->search && s->early > 0) {
+        status = tomo_fail(err, TOMO_E_HEADER,
+                           "%s: \"%searly\" and \"%ssearch\" are both set; one of them is wanted", at.file,
+                           at.section, at.section);
+    }
     if (status != TOMO_OK) return status;
     const cJSON *guard = tomo_json_get(section, "guard");
     return guard == NULL ? TOMO_OK : parse_guard(guard, at, s, err);
@@ -83,6 +89,8 @@ const char *tomo_slice_fate_name(tomo_slice_fate fate) {
         return "over_limit";
     case TOMO_SLICE_EARLY:
         return "early";
+    case TOMO_SLICE_BETWEEN:
+        return "between";
     case TOMO_SLICE_UNIFORM:
         return "uniform";
     case TOMO_SLICE_RANDOM:
@@ -179,16 +187,21 @@ static int64_t changed_patches(const tomo_pruner *p, const float *patches) {
     return changed;
 }
 
-/* One step of the walk: slice s, whose descriptor is in place, against the last kept one. */
-static tomo_slice_fate decide(tomo_pruner *p, int64_t s, const float *patches) {
-    p->similarity[s] = 1;
-    p->changed[s] = -1;
-    if (s == 0) return TOMO_SLICE_FIRST;
-    p->similarity[s] = similarity(p, s, p->last);
-    if (p->similarity[s] < p->settings.threshold) return TOMO_SLICE_DIFFERS;
+/* A slice against the last kept one. *changed stays where its patches are not looked at. */
+static tomo_slice_fate compare(const tomo_pruner *p, const float *descriptor, const float *patches,
+                               double *alike, int64_t *changed) {
+    *alike = cosine(descriptor, p->descriptors + p->last * p->width, p->width);
+    if (*alike < p->settings.threshold) return TOMO_SLICE_DIFFERS;
     if (!p->settings.guard) return TOMO_SLICE_DROPPED;
-    p->changed[s] = changed_patches(p, patches);
-    return p->changed[s] >= p->settings.guard_patches ? TOMO_SLICE_GUARDED : TOMO_SLICE_DROPPED;
+    *changed = changed_patches(p, patches);
+    return *changed >= p->settings.guard_patches ? TOMO_SLICE_GUARDED : TOMO_SLICE_DROPPED;
+}
+
+bool tomo_pruner_differs(const tomo_pruner *p, const float *descriptor, const float *patches) {
+    double alike;
+    int64_t changed;
+    assert(p->slices > 0);
+    return compare(p, descriptor, patches, &alike, &changed) != TOMO_SLICE_DROPPED;
 }
 
 tomo_status tomo_pruner_push(tomo_pruner *p, const float *descriptor, const float *patches, bool *kept,
@@ -197,7 +210,10 @@ tomo_status tomo_pruner_push(tomo_pruner *p, const float *descriptor, const floa
     if (status != TOMO_OK) return status;
     int64_t s = p->slices++;
     memcpy(p->descriptors + s * p->width, descriptor, (size_t)p->width * sizeof *descriptor);
-    p->fate[s] = decide(p, s, patches);
+    p->similarity[s] = 1;
+    p->changed[s] = -1;
+    p->fate[s] =
+        s == 0 ? TOMO_SLICE_FIRST : compare(p, descriptor, patches, &p->similarity[s], &p->changed[s]);
     *kept = p->fate[s] != TOMO_SLICE_DROPPED;
     if (*kept) {
         p->last = s;
@@ -207,14 +223,14 @@ tomo_status tomo_pruner_push(tomo_pruner *p, const float *descriptor, const floa
     return TOMO_OK;
 }
 
-tomo_status tomo_pruner_skip(tomo_pruner *p, tomo_error *err) {
+tomo_status tomo_pruner_skip(tomo_pruner *p, tomo_slice_fate fate, tomo_error *err) {
     assert(p->slices > 0);
     tomo_status status = make_room(p, err);
     if (status != TOMO_OK) return status;
     int64_t s = p->slices++;
     memcpy(p->descriptors + s * p->width, p->descriptors + p->last * p->width,
            (size_t)p->width * sizeof *p->descriptors);
-    p->fate[s] = TOMO_SLICE_EARLY;
+    p->fate[s] = fate;
     p->similarity[s] = 1;
     p->changed[s] = -1;
     return TOMO_OK;
@@ -258,6 +274,10 @@ static void restore_least_similar(const tomo_pruner *p, tomo_prune_result *r) {
     r->count++;
 }
 
+static bool was_kept(tomo_slice_fate fate) {
+    return fate == TOMO_SLICE_FIRST || fate == TOMO_SLICE_DIFFERS || fate == TOMO_SLICE_GUARDED;
+}
+
 tomo_status tomo_pruner_finish(tomo_pruner *p, tomo_prune_result *r, tomo_error *err) {
     *r = (tomo_prune_result){
         .slices = p->slices, .fate = p->fate, .similarity = p->similarity, .changed = p->changed};
@@ -270,7 +290,7 @@ tomo_status tomo_pruner_finish(tomo_pruner *p, tomo_prune_result *r, tomo_error 
         return tomo_fail_memory(err, "pruning", (size_t)p->slices * sizeof *r->kept);
     }
     for (int64_t s = 0; s < r->slices; s++) {
-        if (r->fate[s] != TOMO_SLICE_DROPPED && r->fate[s] != TOMO_SLICE_EARLY) r->kept[r->count++] = s;
+        if (was_kept(r->fate[s])) r->kept[r->count++] = s;
     }
     int64_t most = p->settings.max_slices > 1 ? p->settings.max_slices : 1;
     int64_t least = p->settings.min_slices < p->slices ? p->settings.min_slices : p->slices;

@@ -25,6 +25,9 @@ typedef struct tomo_prune_settings {
     /* Above 0: a slice whose pixels differ less than this from the last kept slice's is dropped before it is
      * encoded (model/look.h has the measure, in grey levels of 0..1). Not part of connector.py. */
     double early;
+    /* The end of a run of near-duplicates is searched (fusion/run_search.h) rather than walked to: slices in
+     * between are not encoded. Not part of connector.py, and not together with early. */
+    bool search;
 } tomo_prune_settings;
 
 /* The "prune" section of config.json; unknown keys are refused by name. min_slices above max_slices has a
@@ -41,11 +44,12 @@ typedef enum tomo_slice_fate {
     TOMO_SLICE_RESTORED,   /* dropped, then restored to reach min_slices */
     TOMO_SLICE_OVER_LIMIT, /* kept, then dropped to respect max_slices */
     TOMO_SLICE_EARLY,      /* dropped unseen: its pixels are like those of the kept slice before it */
+    TOMO_SLICE_BETWEEN,    /* dropped unseen: it lies between the kept slice and one that is like it */
     TOMO_SLICE_UNIFORM,    /* kept, being one of those that are evenly spaced */
     TOMO_SLICE_RANDOM,     /* kept, being drawn */
     TOMO_SLICE_NOT_CHOSEN, /* dropped unseen: neither */
 } tomo_slice_fate;
-/* "dropped", "first", "differs", "guard", "restored", "over_limit", "early", "uniform", "random",
+/* "dropped", "first", "differs", "guard", "restored", "over_limit", "early", "between", "uniform", "random",
  * "not_chosen"
  */
 const char *tomo_slice_fate_name(tomo_slice_fate fate);
@@ -72,9 +76,11 @@ void tomo_pruner_free(tomo_pruner *pruner);
  * those tokens (NULL without guard). *kept: whether the walk keeps it. */
 tomo_status tomo_pruner_push(tomo_pruner *pruner, const float *descriptor, const float *patches, bool *kept,
                              tomo_error *err);
-/* The next slice is dropped unseen; it counts as equal to the last kept one, whose descriptor stands for it.
- */
-tomo_status tomo_pruner_skip(tomo_pruner *pruner, tomo_error *err);
+/* Whether a slice, which may lie further on, differs from the last kept one (there is one). Takes nothing. */
+bool tomo_pruner_differs(const tomo_pruner *pruner, const float *descriptor, const float *patches);
+/* The next slice is dropped unseen, with this fate; it counts as equal to the last kept one, whose descriptor
+ * stands for it. */
+tomo_status tomo_pruner_skip(tomo_pruner *pruner, tomo_slice_fate fate, tomo_error *err);
 /* All slices were pushed (at least one): respects the limits and hands out the result, freed by
  * tomo_prune_free. */
 tomo_status tomo_pruner_finish(tomo_pruner *pruner, tomo_prune_result *result, tomo_error *err);

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/random.h"
+#include "fusion/run_search.h"
 #include "model/look.h"
 #include "volume/image.h"
 
@@ -125,7 +126,7 @@ static tomo_status walk_early(reader *r, tomo_look *look, tomo_error *err) {
         bool kept = false;
         if (s > 0 &&
             (double)tomo_look_difference(look, tomo_tensor_f32(pixels)) < r->model->config.prune.early) {
-            status = tomo_pruner_skip(r->pruner, err);
+            status = tomo_pruner_skip(r->pruner, TOMO_SLICE_EARLY, err);
             memcpy(r->out->descriptors + s * r->C, r->out->descriptors + last * r->C,
                    (size_t)r->C * sizeof(float));
         } else {
@@ -138,6 +139,71 @@ static tomo_status walk_early(reader *r, tomo_look *look, tomo_error *err) {
         if (status != TOMO_OK) return status;
     }
     return tomo_progress(hooks, "encoding slices", S, S, err);
+}
+
+static const float *deep_patches(const reader *r, int64_t s) {
+    return r->store[s] + (r->L - 1) * r->P * r->C;
+}
+
+/* Whether slice s, encoded now or for an earlier run, differs from the kept one. */
+static tomo_status look_at(reader *r, tomo_run_search *search, int64_t s, tomo_error *err) {
+    float *descriptor = r->out->descriptors + s * r->C;
+    if (r->store[s] == NULL) {
+        tomo_status status = encode(r, &s, 1, err);
+        if (status == TOMO_OK) status = keep_features(r, s, 0, err);
+        if (status != TOMO_OK) return status;
+        tomo_describe_slices(deep_patches(r, s), 1, r->P, r->C, descriptor);
+    }
+    tomo_run_search_tell(search, s, tomo_pruner_differs(r->pruner, descriptor, deep_patches(r, s)));
+    return TOMO_OK;
+}
+
+/* Finds the end of the run, from slices that are encoded already as far as they tell it. */
+static tomo_status search_run(reader *r, tomo_run_search *search, tomo_error *err) {
+    tomo_status status = TOMO_OK;
+    for (int64_t s = search->kept + 1; s < search->slices && status == TOMO_OK; s++)
+        if (r->store[s] != NULL) status = look_at(r, search, s, err);
+    for (int64_t s; status == TOMO_OK && (s = tomo_run_search_next(search)) >= 0;)
+        status = look_at(r, search, s, err);
+    return status;
+}
+
+/* Hands the pruner all slices of the run and the one that ends it. */
+static tomo_status take_run(reader *r, const tomo_run_search *search, tomo_error *err) {
+    size_t bytes = (size_t)r->C * sizeof(float);
+    tomo_status status = TOMO_OK;
+    for (int64_t s = search->kept + 1; s < search->slices && s <= search->differs && status == TOMO_OK; s++) {
+        float *descriptor = r->out->descriptors + s * r->C;
+        bool kept = false;
+        if (r->store[s] == NULL) {
+            memcpy(descriptor, r->out->descriptors + search->kept * r->C, bytes);
+            status = tomo_pruner_skip(r->pruner, TOMO_SLICE_BETWEEN, err);
+            continue;
+        }
+        status = tomo_pruner_push(r->pruner, descriptor, deep_patches(r, s), &kept, err);
+        if (kept) continue;
+        free(r->store[s]);
+        r->store[s] = NULL;
+    }
+    return status;
+}
+
+/* Runs of near-duplicates are searched for their end; what lies between is not encoded. */
+static tomo_status walk_search(reader *r, tomo_error *err) {
+    const tomo_hooks *hooks = &r->model->context->hooks;
+    tomo_run_search search = tomo_run_search_start(r->slices->slices);
+    int64_t first = 0;
+    bool kept;
+    tomo_status status = encode(r, &first, 1, err);
+    if (status == TOMO_OK) status = take_slice(r, 0, 0, &kept, err);
+    while (status == TOMO_OK) {
+        status = tomo_progress(hooks, "encoding slices", search.kept, search.slices, err);
+        if (status == TOMO_OK) status = search_run(r, &search, err);
+        if (status == TOMO_OK) status = take_run(r, &search, err);
+        if (!tomo_run_search_next_run(&search)) break;
+    }
+    return status == TOMO_OK ? tomo_progress(hooks, "encoding slices", search.slices, search.slices, err)
+                             : status;
 }
 
 static tomo_status walk(reader *r, tomo_error *err) {
@@ -285,6 +351,7 @@ static void describe_settings(cJSON *root, const tomo_prune_settings *s) {
     cJSON_AddNumberToObject(root, "threshold", s->threshold);
     cJSON_AddNumberToObject(root, "min_slices", (double)s->min_slices);
     if (s->early > 0) cJSON_AddNumberToObject(root, "early", s->early);
+    if (s->search) cJSON_AddBoolToObject(root, "search", true);
     if (s->guard) {
         cJSON *guard = cJSON_AddObjectToObject(root, "guard");
         cJSON_AddNumberToObject(guard, "threshold", s->guard_threshold);
@@ -420,7 +487,9 @@ static void reader_free(reader *r) {
 static tomo_status prune(reader *r, const tomo_volume *volume, tomo_error *err) {
     const tomo_prune_settings *p = &r->model->config.prune;
     if (p->choice != TOMO_CHOICE_SIMILARITY) return walk_chosen(r, volume, err);
-    tomo_status status = p->early > 0 ? look_and_walk(r, err) : walk(r, err);
+    tomo_status status = p->early > 0 ? look_and_walk(r, err)
+                         : p->search  ? walk_search(r, err)
+                                      : walk(r, err);
     return status == TOMO_OK ? tomo_pruner_finish(r->pruner, &r->out->prune, err) : status;
 }
 

@@ -1,5 +1,6 @@
-/* tune.c - how early near-duplicate slices can be dropped without changing which slices are kept. */
+/* tune.c - how near-duplicate slices can be dropped unseen without changing which slices are kept. */
 #include "base/file.h"
+#include "fusion/run_search.h"
 #include "model/look.h"
 #include "model/reading.h"
 #include "model/scan.h"
@@ -12,9 +13,13 @@
 #define CANDIDATES 32
 #define SMALLEST 0.001
 #define STEP 1.25
+/* Where the search stands among the ways that are tried. */
+#define SEARCH CANDIDATES
+#define WAYS (CANDIDATES + 1)
 
+/* Of one way of dropping slices unseen, summed over scans. */
 typedef struct tally {
-    double early;
+    double early;         /* 0: the search */
     int64_t both, either; /* slices kept by both walks, by at least one */
     int64_t skipped;
 } tally;
@@ -49,6 +54,11 @@ static bool see(void *user, int64_t s, int64_t slices, const float *pixels, cons
     return true;
 }
 
+static tomo_status push(tomo_pruner *pruner, const slices_seen *v, int64_t s, bool *kept, tomo_error *err) {
+    return tomo_pruner_push(pruner, v->descriptors + s * v->width, v->patches + s * v->patch_count * v->width,
+                            kept, err);
+}
+
 /* The walk over slices that were seen, with early dropping below `early` (0: without). */
 static tomo_status walk(const tomo_model *m, const slices_seen *v, tomo_look *look, double early,
                         tomo_prune_result *result, int64_t *skipped, tomo_error *err) {
@@ -60,15 +70,61 @@ static tomo_status walk(const tomo_model *m, const slices_seen *v, tomo_look *lo
         bool kept = false;
         if (s > 0 && early > 0 && (double)tomo_look_difference(look, pixels) < early) {
             ++*skipped;
-            status = tomo_pruner_skip(pruner, err);
+            status = tomo_pruner_skip(pruner, TOMO_SLICE_EARLY, err);
             continue;
         }
-        status = tomo_pruner_push(pruner, v->descriptors + s * v->width,
-                                  v->patches + s * v->patch_count * v->width, &kept, err);
+        status = push(pruner, v, s, &kept, err);
         if (kept) tomo_look_keep(look, pixels);
     }
     if (status == TOMO_OK) status = tomo_pruner_finish(pruner, result, err);
     tomo_pruner_free(pruner);
+    return status;
+}
+
+static void tell(const slices_seen *v, const tomo_pruner *pruner, tomo_run_search *search, int64_t s) {
+    tomo_run_search_tell(search, s,
+                         tomo_pruner_differs(pruner, v->descriptors + s * v->width,
+                                             v->patches + s * v->patch_count * v->width));
+}
+
+/* One run, as search_run and take_run of reading.c do it. used: which slices would be encoded by now. */
+static tomo_status search_run(const slices_seen *v, tomo_pruner *pruner, tomo_run_search *search, bool *used,
+                              tomo_error *err) {
+    tomo_status status = TOMO_OK;
+    bool kept;
+    for (int64_t s = search->kept + 1; s < v->slices; s++)
+        if (used[s]) tell(v, pruner, search, s);
+    for (int64_t s; (s = tomo_run_search_next(search)) >= 0; used[s] = true) tell(v, pruner, search, s);
+    for (int64_t s = search->kept + 1; s < v->slices && s <= search->differs && status == TOMO_OK; s++) {
+        status = used[s] ? push(pruner, v, s, &kept, err) : tomo_pruner_skip(pruner, TOMO_SLICE_BETWEEN, err);
+    }
+    return status;
+}
+
+/* The search over slices that were seen. */
+static tomo_status walk_search(const tomo_model *m, const slices_seen *v, tomo_prune_result *result,
+                               int64_t *skipped, tomo_error *err) {
+    tomo_run_search search = tomo_run_search_start(v->slices);
+    tomo_pruner *pruner = NULL;
+    bool kept, *used = calloc((size_t)v->slices, sizeof *used);
+    tomo_status status = used == NULL
+                             ? tomo_fail_memory(err, "slices", (size_t)v->slices)
+                             : tomo_pruner_create(&m->config.prune, v->patch_count, v->width, &pruner, err);
+    if (status == TOMO_OK) {
+        used[0] = true;
+        status = push(pruner, v, 0, &kept, err);
+    }
+    while (status == TOMO_OK) {
+        status = search_run(v, pruner, &search, used, err);
+        if (!tomo_run_search_next_run(&search)) break;
+    }
+    *skipped = 0;
+    if (status == TOMO_OK) {
+        for (int64_t s = 0; s < v->slices; s++) *skipped += !used[s];
+        status = tomo_pruner_finish(pruner, result, err);
+    }
+    tomo_pruner_free(pruner);
+    free(used);
     return status;
 }
 
@@ -89,8 +145,9 @@ static tomo_status try_candidates(const tomo_model *m, const slices_seen *v, tom
     tomo_prune_result full = {0}, early = {0};
     int64_t skipped;
     tomo_status status = walk(m, v, look, 0, &full, &skipped, err);
-    for (int i = 0; i < CANDIDATES && status == TOMO_OK; i++) {
-        status = walk(m, v, look, tallies[i].early, &early, &skipped, err);
+    for (int i = 0; i < WAYS && status == TOMO_OK; i++) {
+        status = i == SEARCH ? walk_search(m, v, &early, &skipped, err)
+                             : walk(m, v, look, tallies[i].early, &early, &skipped, err);
         if (status == TOMO_OK) {
             compare(&full, &early, &tallies[i]);
             tallies[i].skipped += skipped;
@@ -125,30 +182,39 @@ static double agreement_of(const tally *t) {
     return t->either == 0 ? 1 : (double)t->both / (double)t->either;
 }
 
+static void add_tally(cJSON *item, const tally *t, int64_t slices) {
+    cJSON_AddNumberToObject(item, "agreement", agreement_of(t));
+    cJSON_AddNumberToObject(item, "skipped", (double)t->skipped / (double)slices);
+}
+
 static cJSON *describe(const tally *tallies, double wanted, int64_t slices, size_t scans) {
-    const tally *best = NULL;
+    static const tally none;
+    const tally *best = &none;
     cJSON *root = cJSON_CreateObject(), *list = cJSON_CreateArray();
     for (int i = 0; i < CANDIDATES; i++) {
         const tally *t = &tallies[i];
         if (agreement_of(t) >= wanted && t->skipped > 0) best = t;
         cJSON *item = cJSON_CreateObject();
         cJSON_AddNumberToObject(item, "early", t->early);
-        cJSON_AddNumberToObject(item, "agreement", agreement_of(t));
-        cJSON_AddNumberToObject(item, "skipped", (double)t->skipped / (double)slices);
+        add_tally(item, t, slices);
         cJSON_AddItemToArray(list, item);
     }
-    cJSON_AddNumberToObject(root, "early", best == NULL ? 0 : best->early);
-    cJSON_AddNumberToObject(root, "agreement", best == NULL ? 1 : agreement_of(best));
-    cJSON_AddNumberToObject(root, "skipped", best == NULL ? 0 : (double)best->skipped / (double)slices);
+    const tally *found = &tallies[SEARCH];
+    bool searches = agreement_of(found) >= wanted && found->skipped > best->skipped;
+    if (searches) best = found;
+    cJSON_AddNumberToObject(root, "early", best->early);
+    cJSON_AddBoolToObject(root, "search", searches);
+    add_tally(root, best, slices);
     cJSON_AddNumberToObject(root, "slices", (double)slices);
     cJSON_AddNumberToObject(root, "scans", (double)scans);
     cJSON_AddItemToObject(root, "candidates", list);
+    add_tally(cJSON_AddObjectToObject(root, "searched"), found, slices);
     return root;
 }
 
 tomo_status tomo_model_tune_prune(tomo_model *model, tomo_scan *const *scans, size_t count, double agreement,
                                   char **json, tomo_error *err) {
-    tally tallies[CANDIDATES];
+    tally tallies[WAYS] = {0};
     tomo_exec exec;
     int64_t slices = 0;
     *json = NULL;
@@ -175,7 +241,7 @@ tomo_status tomo_model_tune_prune(tomo_model *model, tomo_scan *const *scans, si
                              : status;
 }
 
-tomo_status tomo_model_set_early(const char *folder, double early, tomo_error *err) {
+tomo_status tomo_model_set_pruning(const char *folder, double early, bool search, tomo_error *err) {
     cJSON *config = NULL;
     tomo_writer *writer = NULL;
     char *path = tomo_path_join(folder, "config.json"), *text = NULL;
@@ -186,7 +252,10 @@ tomo_status tomo_model_set_early(const char *folder, double early, tomo_error *e
         status = tomo_fail(err, TOMO_E_HEADER, "%s: section \"prune\" is missing", path);
     if (status == TOMO_OK) {
         cJSON_DeleteItemFromObjectCaseSensitive(prune, "early");
-        if (early <= 0 || cJSON_AddNumberToObject(prune, "early", early) != NULL) text = cJSON_Print(config);
+        cJSON_DeleteItemFromObjectCaseSensitive(prune, "search");
+        bool good = (early <= 0 || cJSON_AddNumberToObject(prune, "early", early) != NULL) &&
+                    (!search || cJSON_AddTrueToObject(prune, "search") != NULL);
+        if (good) text = cJSON_Print(config);
         if (text == NULL) status = tomo_fail_memory(err, path, 0);
     }
     if (status == TOMO_OK) status = tomo_writer_open(path, &writer, err);

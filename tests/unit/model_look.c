@@ -1,6 +1,8 @@
 /* model_look.c - dropping slices before they are encoded: the measure, the walk that skips, and the tuning.
  */
+#include "base/random.h"
 #include "fusion/prune.h"
+#include "fusion/run_search.h"
 #include "model/look.h"
 #include "model/session.h"
 
@@ -49,7 +51,7 @@ static void a_skipped_slice_counts_as_the_kept_one_before_it(void **state) {
     bool kept;
     assert_int_equal(tomo_pruner_create(&settings, 1, 2, &pruner, NULL), TOMO_OK);
     assert_int_equal(tomo_pruner_push(pruner, a, NULL, &kept, NULL), TOMO_OK);
-    assert_int_equal(tomo_pruner_skip(pruner, NULL), TOMO_OK);
+    assert_int_equal(tomo_pruner_skip(pruner, TOMO_SLICE_EARLY, NULL), TOMO_OK);
     assert_int_equal(tomo_pruner_push(pruner, b, NULL, &kept, NULL), TOMO_OK);
     assert_true(kept);
     assert_int_equal(tomo_pruner_push(pruner, almost_b, NULL, &kept, NULL), TOMO_OK);
@@ -70,7 +72,36 @@ static void copy(const char *from, const char *to) {
     assert_int_equal(system(command), 0);
 }
 
-static void read_with(const char *folder, size_t *kept, int64_t *early) {
+/* Where slices differ the more, the further they are apart, each run ends where it would for one who looks at
+ * every slice, with fewer looks when runs are long. */
+static void a_search_finds_the_end_of_every_run(void **state) {
+    (void)state;
+    tomo_random random = tomo_random_seed(5);
+    for (int64_t longest = 1; longest <= 40; longest++) {
+        enum { SLICES = 400 };
+        bool starts[SLICES + 1] = {0}, looked[SLICES] = {0};
+        for (int64_t s = 0; s < SLICES; s += 1 + (int64_t)tomo_random_below(&random, (uint64_t)longest))
+            starts[s] = true;
+        tomo_run_search search = tomo_run_search_start(SLICES);
+        int64_t looks = 0;
+        do {
+            int64_t end = search.kept + 1;
+            while (end < SLICES && !starts[end]) end++;
+            for (int64_t s = search.kept + 1; s < SLICES; s++)
+                if (looked[s]) tomo_run_search_tell(&search, s, s >= end);
+            for (int64_t s; (s = tomo_run_search_next(&search)) >= 0; looks++) {
+                assert_true(s > search.kept && s < SLICES && !looked[s]);
+                looked[s] = true;
+                tomo_run_search_tell(&search, s, s >= end);
+            }
+            assert_int_equal(search.differs, end);
+        } while (tomo_run_search_next_run(&search));
+        assert_true(looks < SLICES);
+        if (longest >= 20) assert_true(looks < SLICES * 2 / 3);
+    }
+}
+
+static void read_with(const char *folder, tomo_slice_fate fate, size_t *kept, int64_t *early) {
     tomo_context *context = NULL;
     tomo_scan *scan = NULL;
     tomo_model *model = NULL;
@@ -83,11 +114,31 @@ static void read_with(const char *folder, size_t *kept, int64_t *early) {
     (void)tomo_session_kept_slices(session, kept);
     *early = 0;
     const tomo_prune_result *p = &session->reading.prune;
-    for (int64_t s = 0; s < p->slices; s++) *early += p->fate[s] == TOMO_SLICE_EARLY;
+    for (int64_t s = 0; s < p->slices; s++) *early += p->fate[s] == fate;
     tomo_session_free(session);
     tomo_model_free(model);
     tomo_scan_free(scan);
     tomo_context_free(context);
+}
+
+/* Makes a model drop more slices, so that there are runs to search. */
+static void loosen(const char *folder) {
+    char command[512];
+    (void)snprintf(command, sizeof command,
+                   "sed -i -E 's/(\"threshold\":)[[:space:]]*[0-9.]+/\\1 0.9/; s/(\"patches\":)[[:space:]]*[0-9]+/\\1 1000/' "
+                   "'%s/config.json'",
+                   folder);
+    assert_int_equal(system(command), 0);
+}
+
+static tomo_status open_status(const char *folder) {
+    tomo_context *context = NULL;
+    tomo_model *model = NULL;
+    assert_int_equal(tomo_context_create(NULL, &context, NULL), TOMO_OK);
+    tomo_status status = tomo_model_open(context, folder, NULL, &model, NULL);
+    tomo_model_free(model);
+    tomo_context_free(context);
+    return status;
 }
 
 /* The value is written into a copy of the model; a value beyond every difference keeps the first slice and
@@ -100,15 +151,21 @@ static void the_setting_is_obeyed_and_can_be_taken_back(void **state) {
     assert_non_null(mkdtemp(folder));
     (void)snprintf(model, sizeof model, "%s/model", folder);
     copy(MODEL, model);
-    read_with(model, &full, &early);
+    read_with(model, TOMO_SLICE_EARLY, &full, &early);
     assert_int_equal(early, 0);
-    assert_int_equal(tomo_model_set_early(model, 1, NULL), TOMO_OK);
-    read_with(model, &kept, &early);
+    assert_int_equal(tomo_model_set_pruning(model, 1, false, NULL), TOMO_OK);
+    read_with(model, TOMO_SLICE_EARLY, &kept, &early);
     assert_true(early > 0 && kept <= full);
-    assert_int_equal(tomo_model_set_early(model, 0, NULL), TOMO_OK);
-    read_with(model, &kept, &early);
+    assert_int_equal(tomo_model_set_pruning(model, 0, false, NULL), TOMO_OK);
+    read_with(model, TOMO_SLICE_EARLY, &kept, &early);
     assert_int_equal(early, 0);
     assert_int_equal(kept, full);
+    assert_int_equal(tomo_model_set_pruning(model, 0, true, NULL), TOMO_OK);
+    loosen(model);
+    read_with(model, TOMO_SLICE_BETWEEN, &kept, &early);
+    assert_true(early > 0);
+    assert_int_equal(tomo_model_set_pruning(model, 0.1, true, NULL), TOMO_OK);
+    assert_int_equal(open_status(model), TOMO_E_HEADER);
     char command[128];
     (void)snprintf(command, sizeof command, "rm -r '%s'", folder);
     assert_int_equal(system(command), 0);
@@ -135,6 +192,11 @@ static void tuning_tells_what_each_value_would_do(void **state) {
     }
     assert_true(skipped > 0.5); /* the largest value lets hardly any slice through */
     assert_true(cJSON_GetObjectItem(tree, "agreement")->valuedouble >= 0.95);
+    const cJSON *searched = cJSON_GetObjectItem(tree, "searched");
+    double share = cJSON_GetObjectItem(searched, "skipped")->valuedouble;
+    double agreement = cJSON_GetObjectItem(searched, "agreement")->valuedouble;
+    assert_true(share >= 0 && share < 1 && agreement >= 0 && agreement <= 1);
+    print_message("searched: %.3f not encoded, agreement %.3f\n", share, agreement);
     cJSON_Delete(tree);
     tomo_free(json);
     assert_int_equal(tomo_model_tune_prune(model, &scan, 1, 2, &json, NULL), TOMO_E_USAGE);
@@ -148,6 +210,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_difference_is_that_of_the_patches_that_change_most),
         cmocka_unit_test(a_skipped_slice_counts_as_the_kept_one_before_it),
+        cmocka_unit_test(a_search_finds_the_end_of_every_run),
         cmocka_unit_test(the_setting_is_obeyed_and_can_be_taken_back),
         cmocka_unit_test(tuning_tells_what_each_value_would_do),
     };
