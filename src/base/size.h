@@ -1,5 +1,5 @@
-/* size.h - sizes: products and sums of those that come from outside (true when the result fits, false when
- * not), and the smaller of two. */
+/* size.h - products and sums of sizes that come from outside (true when the result fits, false when not), and
+ * the smaller of two. */
 #ifndef TOMO_BASE_SIZE_H
 #define TOMO_BASE_SIZE_H
 

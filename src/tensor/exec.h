@@ -33,9 +33,11 @@ typedef struct tomo_exec {
     const tomo_hooks *hooks;                /* or NULL */
     const tomo_trace *trace;                /* or NULL: nobody looks */
     const struct tomo_packed_kernels *half; /* or NULL; set: products of activations may be taken in BF16 */
-    struct tomo_profile *profile;           /* profile.h; or NULL: nobody measures */
-    tomo_tape *tape;  /* or NULL: no gradients are wanted, and memory is reused between layers */
-    tomo_error error; /* status TOMO_OK: nothing failed so far */
+    /* Or NULL; set: linear layers on the tape multiply in BF16, forward and back (gemm_half.h). */
+    const struct tomo_packed_kernels *half_tape;
+    struct tomo_profile *profile; /* profile.h; or NULL: nobody measures */
+    tomo_tape *tape;              /* or NULL: no gradients are wanted, and memory is reused between layers */
+    tomo_error error;             /* status TOMO_OK: nothing failed so far */
 } tomo_exec;
 
 /* arena_reserve: bytes to hold from the start. */

@@ -1,5 +1,5 @@
 /* linear.c - the linear layer, with its LoRA update where an adapter is present. */
-#include "tensor/gemm.h"
+#include "tensor/gemm_half.h"
 #include "tensor/ops.h"
 #include "tensor/packed.h"
 #include "tensor/profile.h"
@@ -43,8 +43,13 @@ static void linear_backward(tomo_exec *exec, const tomo_node *node) {
         tomo_packed_product(exec, dx, in, dy, rows, packed, (tomo_epilogue){.residual = dx});
         dx = NULL;
     }
-    if (dx != NULL || w->grad != NULL || bias->grad != NULL)
-        tomo_gemm_backward(exec, dx, w->grad, bias->grad, dy, tomo_tensor_f32(x), rows, w);
+    float *dw = w->grad;
+    if (tomo_gemm_half_wanted(exec, w, rows)) {
+        tomo_gemm_half_backward(exec, dx, dw, dy, tomo_tensor_f32(x), rows, w);
+        dx = dw = NULL;
+    }
+    if (dx != NULL || dw != NULL || bias->grad != NULL)
+        tomo_gemm_backward(exec, dx, dw, bias->grad, dy, tomo_tensor_f32(x), rows, w);
     if (node->inputs[3].data != NULL) adapter_backward(exec, node, rows);
     tomo_arena_rewind(exec->arena, mark);
 }
@@ -67,6 +72,8 @@ static void forward(tomo_exec *exec, const tomo_tensor *x, const tomo_linear *la
     tomo_epilogue own = adapted ? (tomo_epilogue){0} : epilogue;
     if (layer->packed != NULL && (exec->tape == NULL || layer->packed_back != NULL)) {
         tomo_packed_product(exec, tomo_tensor_f32(y), out, tomo_tensor_f32(x), rows, layer->packed, own);
+    } else if (tomo_gemm_half_wanted(exec, &layer->weight, rows)) {
+        tomo_gemm_half(exec, tomo_tensor_f32(y), tomo_tensor_f32(x), rows, &layer->weight, own.bias);
     } else {
         tomo_gemm(exec, tomo_tensor_f32(y), out, tomo_tensor_f32(x), in, rows, &layer->weight, false, own);
     }

@@ -118,6 +118,7 @@ static tomo_status open_bench(tomo_context *context, bench *b, tomo_error *err) 
                            .stage = b->stage,
                            .trainee = &b->trainee,
                            .run = r->run,
+                           .precision = r->trained_precision,
                            .seed = r->seed,
                            .slots = b->stage->batch};
     if (status == TOMO_OK) status = tomo_task_report(&o, &b->task, err);

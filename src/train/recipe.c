@@ -321,9 +321,19 @@ static tomo_status read_stage(reader *r, const cJSON *section, const tomo_recipe
 
 /* ---------------------------------------------------------------------------- together */
 
+static tomo_status read_precision(reader *r, const cJSON *root, const char *key, const char **precision) {
+    *precision = "f32";
+    tomo_status status = tomo_json_text(root, key, r->at, false, precision, r->err);
+    if (status != TOMO_OK || strcmp(*precision, "f32") == 0 || strcmp(*precision, "bf16") == 0 ||
+        strcmp(*precision, "fast") == 0) {
+        return status;
+    }
+    return refuse(r, key, "f32, bf16 or fast");
+}
+
 static tomo_status read_all(reader *r, tomo_recipe *recipe, tomo_recipe_data *data) {
-    static const char *const known[] = {"run",  "model",  "config",  "precision", "seed",
-                                        "data", "stages", "comment", NULL};
+    static const char *const known[] = {"run",  "model", "config", "precision", "trained_precision",
+                                        "seed", "data",  "stages", "comment",   NULL};
     const cJSON *root = recipe->json, *stages = tomo_json_get(root, "stages"), *item;
     int64_t seed = 0;
     tomo_status status = tomo_json_only(root, r->at, known, r->err);
@@ -332,13 +342,8 @@ static tomo_status read_all(reader *r, tomo_recipe *recipe, tomo_recipe_data *da
     if (status == TOMO_OK)
         status = tomo_json_int(root, "seed", r->at, false, 0, INT64_C(1) << 53, &seed, r->err);
     recipe->seed = (uint64_t)seed;
-    recipe->precision = "f32";
-    if (status == TOMO_OK)
-        status = tomo_json_text(root, "precision", r->at, false, &recipe->precision, r->err);
-    if (status == TOMO_OK && strcmp(recipe->precision, "f32") != 0 &&
-        strcmp(recipe->precision, "bf16") != 0 && strcmp(recipe->precision, "fast") != 0) {
-        return refuse(r, "precision", "f32, bf16 or fast");
-    }
+    if (status == TOMO_OK) status = read_precision(r, root, "precision", &recipe->precision);
+    if (status == TOMO_OK) status = read_precision(r, root, "trained_precision", &recipe->trained_precision);
     if (status == TOMO_OK && (recipe->config = tomo_json_get(root, "config")) != NULL) {
         static const char *const sections[] = {"volume", "prune", "prompt", NULL};
         status = tomo_json_only(recipe->config, (tomo_json_at){r->at.file, "config."}, sections, r->err);

@@ -70,6 +70,7 @@ typedef struct tomo_recipe {
     char *path, *run, *model; /* model NULL: no stage needs one */
     const cJSON *config;      /* settings that replace the model's: sections volume, prune, prompt; or NULL */
     const char *precision;    /* of frozen weights: "f32", "bf16", "fast" */
+    const char *trained_precision; /* of products with trained weights: the same */
     uint64_t seed;
     tomo_stage stages[TOMO_RECIPE_STAGES];
     int stage_count;

@@ -90,6 +90,7 @@ static tomo_status open_task(training_run *r, const tomo_stage *stage, tomo_task
                            .trainee = &r->trainee,
                            .config = r->recipe.config,
                            .run = r->recipe.run,
+                           .precision = r->recipe.trained_precision,
                            .seed = r->recipe.seed + 7919u * (uint64_t)r->position.stage,
                            .slots = (per_step + r->parallel.ranks - 1) / r->parallel.ranks,
                            .skip_broken = r->options->skip_broken};

@@ -1,8 +1,18 @@
 #include "train/task.h"
 
 #include "model/context.h"
+#include "tensor/packed.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+/* "bf16" asks for it on any CPU, "fast" where it has the instruction. */
+static const struct tomo_packed_kernels *half_products(const tomo_task_options *o) {
+    const tomo_kernels *kernels = o->context->kernels;
+    if (o->precision == NULL || strcmp(o->precision, "f32") == 0) return NULL;
+    bool any = strcmp(o->precision, "bf16") == 0;
+    return any || tomo_packing_is_native(kernels, TOMO_PACK_BF16) ? tomo_half_products(kernels) : NULL;
+}
 
 tomo_status tomo_task_init(tomo_task *task, const tomo_task_kind *kind, const tomo_task_options *o,
                            tomo_error *err) {
@@ -12,7 +22,9 @@ tomo_status tomo_task_init(tomo_task *task, const tomo_task_kind *kind, const to
     task->seed = o->seed;
     task->slots = o->slots;
     if (!tomo_tape_init(&task->tape)) return tomo_fail_memory(err, "training", 0);
-    return tomo_exec_init(&task->exec, o->context->kernels, o->context->pool, NULL, 0, err);
+    tomo_status status = tomo_exec_init(&task->exec, o->context->kernels, o->context->pool, NULL, 0, err);
+    if (status == TOMO_OK) task->exec.half_tape = half_products(o);
+    return status;
 }
 
 tomo_status tomo_task_keep(tomo_task *task, const tomo_parameters *parameters, tomo_error *err) {

@@ -70,6 +70,7 @@ typedef struct tomo_task_options {
     tomo_trainee *trainee; /* report */
     const cJSON *config;   /* contrastive: the recipe's settings, or NULL */
     const char *run;       /* the run's folder */
+    const char *precision; /* of products with trained weights: "f32", "bf16", "fast"; NULL: f32 */
     uint64_t seed;
     int64_t slots;
     bool skip_broken;

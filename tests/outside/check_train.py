@@ -100,6 +100,12 @@ class Checks(checking.Checks):
                            preexec_fn=setup)
         return p.returncode, p.stderr
 
+    def losses(self, run):
+        for line in (self.folder / run / "metrics.jsonl").read_text().splitlines():
+            entry = json.loads(line)
+            if entry["kind"] == "train":
+                yield entry["loss"]
+
     def product(self, run):
         """Digests of what was trained, without what the encoder's part is linked from."""
         h = {}
@@ -138,14 +144,19 @@ class Checks(checking.Checks):
             self.expect(f"writes {name}", (self.folder / "learns" / name).stat().st_size > 0)
 
     def check_threads(self):
-        for name, stage, precision in (("threads", {}, "f32"), ("fast", {"train": ["connector", "lora"]}, "fast")):
+        for name, stage, top in (("threads", {}, {}), ("half", {}, {"trained_precision": "bf16"}),
+                                 ("fast", {"train": ["connector", "lora"]}, {"precision": "fast"})):
             found = []
             for threads in (1, 2, 4):
-                recipe = self.recipe(f"{name}{threads}", dict({"steps": 12}, **stage), precision=precision)
+                recipe = self.recipe(f"{name}{threads}", dict({"steps": 12}, **stage), **top)
                 code, said = self.train(recipe, "--quiet", "--threads", str(threads))
                 self.expect(f"{name} {threads}", code == 0, said)
                 found.append(self.product(f"{name}{threads}"))
             self.expect(f"{name}: threads give the same bits", found[0] and found[0] == found[1] == found[2])
+        # Factors rounded to 2^-9 move the loss of a step by far less than a step of training does.
+        exact, half = (list(self.losses(f"{name}1")) for name in ("threads", "half"))
+        self.expect("half: losses are those of float32", exact != half and len(exact) == len(half) == 12 and
+                    all(abs(a - b) <= 0.02 * a for a, b in zip(exact, half)), f"{exact} {half}")
 
     def check_kills(self):
         """A run that is killed at random moments ends as one that is not."""
@@ -246,6 +257,7 @@ class Checks(checking.Checks):
             self.expect(name, status == code and word in last, f"status {status}: {last}")
         refused("unknown key", self.recipe("r1", {"leraning_rate": 1}), "leraning_rate")
         refused("unknown part", self.recipe("r2", {"train": ["encoder"]}), "train")
+        refused("unknown precision", self.recipe("r2p", trained_precision="fp16"), "trained_precision")
         refused("no steps", self.recipe("r3", {"steps": 0}), "steps")
         rows = (self.folder / "data.csv").read_text()
         (self.folder / "broken.csv").write_text(rows + "nowhere.npy,Nothing.,train\n")

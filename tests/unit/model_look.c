@@ -125,7 +125,8 @@ static void read_with(const char *folder, tomo_slice_fate fate, size_t *kept, in
 static void loosen(const char *folder) {
     char command[512];
     (void)snprintf(command, sizeof command,
-                   "sed -i -E 's/(\"threshold\":)[[:space:]]*[0-9.]+/\\1 0.9/; s/(\"patches\":)[[:space:]]*[0-9]+/\\1 1000/' "
+                   "sed -i -E 's/(\"threshold\":)[[:space:]]*[0-9.]+/\\1 0.9/; "
+                   "s/(\"patches\":)[[:space:]]*[0-9]+/\\1 1000/' "
                    "'%s/config.json'",
                    folder);
     assert_int_equal(system(command), 0);

@@ -213,6 +213,13 @@ static float weigh(uint16_t *out, const float *scores, int64_t count, int64_t st
     return tomo_packed_generic.weigh(out, scores, count, steps, scale);
 }
 
+static void interleave(uint16_t *out, const float *a, const float *b, int64_t n) {
+    tomo_packed_generic.interleave(out, a, b, n);
+}
+static void tile_columns(const tomo_tile *t) {
+    tomo_packed_generic.tile_columns(t);
+}
+
 const tomo_packed_kernels tomo_packed_avx2 = {
     .name = "avx2",
     .native_bf16 = false,
@@ -221,4 +228,6 @@ const tomo_packed_kernels tomo_packed_avx2 = {
     .q8 = {"avx2", TOMO_Q8_STEP, prepare_groups, tile_q8},
     .q4 = {"avx2", TOMO_Q4_STEP, prepare_groups, tile_q4},
     .weigh = weigh,
+    .interleave = interleave,
+    .tile_columns = tile_columns,
 };

@@ -102,6 +102,58 @@ static void tile_bf16(const tomo_tile *t) {
     cover(t, sizes);
 }
 
+/* 16 pairs from 16 floats each; the lanes of the conversion are those of a, then those of b. */
+static inline __m512i pairs_of(__m512 a, __m512 b) {
+    static const uint16_t order[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                       8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    return _mm512_permutexvar_epi16(_mm512_loadu_si512(order), (__m512i)_mm512_cvtne2ps_pbh(b, a));
+}
+
+static void interleave(uint16_t *out, const float *a, const float *b, int64_t n) {
+    for (int64_t j = 0; j < n; j += 16) {
+        __mmask16 some = (__mmask16)(n - j >= 16 ? 0xffff : (1u << (n - j)) - 1);
+        __m512 odd = b != NULL ? _mm512_maskz_loadu_ps(some, b + j) : _mm512_setzero_ps();
+        _mm512_mask_storeu_epi32(out + 2 * j, some, pairs_of(_mm512_maskz_loadu_ps(some, a + j), odd));
+    }
+}
+
+/* As BF16_TILE, with the pairs of all rows of a step side by side. */
+#define COLUMNS_TILE(R)                                                                                      \
+    static void columns_##R(const tomo_tile *t, int first) {                                                 \
+        __m512 sum[R][2];                                                                                    \
+        const char *x = (const char *)t->x + first * (int)sizeof(int32_t), *panel = t->panel;                \
+        const int64_t x_step = t->x_step, steps = t->steps;                                                  \
+        _Pragma("GCC unroll 12") for (int r = 0; r < R; r++) {                                               \
+            sum[r][0] = sum[r][1] = _mm512_setzero_ps();                                                     \
+        }                                                                                                    \
+        for (int64_t i = 0; i < steps; i++, x += x_step) {                                                   \
+            __m512bh w0 = (__m512bh)_mm512_loadu_si512(panel + i * 128);                                     \
+            __m512bh w1 = (__m512bh)_mm512_loadu_si512(panel + i * 128 + 64);                                \
+            _mm_prefetch(panel + i * 128 + AHEAD, _MM_HINT_T0);                                              \
+            _mm_prefetch(panel + i * 128 + AHEAD + 64, _MM_HINT_T0);                                         \
+            _Pragma("GCC unroll 12") for (int r = 0; r < R; r++) {                                           \
+                int32_t pair;                                                                                \
+                memcpy(&pair, x + r * (int)sizeof pair, sizeof pair);                                        \
+                __m512bh a = (__m512bh)_mm512_set1_epi32(pair);                                              \
+                sum[r][0] = _mm512_dpbf16_ps(sum[r][0], w0, a);                                              \
+                sum[r][1] = _mm512_dpbf16_ps(sum[r][1], w1, a);                                              \
+            }                                                                                                \
+        }                                                                                                    \
+        _Pragma("GCC unroll 12") for (int r = 0; r < R; r++) put(t, first + r, sum[r][0], sum[r][1]);        \
+    }
+
+COLUMNS_TILE(1)
+COLUMNS_TILE(2)
+COLUMNS_TILE(4)
+COLUMNS_TILE(8)
+COLUMNS_TILE(12)
+
+static void tile_columns(const tomo_tile *t) {
+    static const tile_size sizes[] = {
+        {12, columns_12}, {8, columns_8}, {4, columns_4}, {2, columns_2}, {1, columns_1}};
+    cover(t, sizes);
+}
+
 /* 2^x for x <= 0: a whole power by scalef, the rest in +-0.5 by the Taylor series to the fifth power, whose
  * error of 3e-6 is far below the rounding to BF16. Below the range of float: 0. */
 static inline __m512 power_of_two(__m512 x) {
@@ -344,4 +396,6 @@ const tomo_packed_kernels tomo_packed_avx512 = {
     .q8 = {"avx512_vnni", TOMO_Q8_STEP, prepare_groups, tile_q8},
     .q4 = {"avx512_vnni", TOMO_Q4_STEP, prepare_groups, tile_q4},
     .weigh = weigh,
+    .interleave = interleave,
+    .tile_columns = tile_columns,
 };

@@ -33,6 +33,29 @@ static void tile_bf16(const tomo_tile *t) {
     }
 }
 
+static void interleave(uint16_t *out, const float *a, const float *b, int64_t n) {
+    for (int64_t j = 0; j < n; j++) {
+        out[2 * j] = tomo_float_to_bf16(a[j]);
+        out[2 * j + 1] = b != NULL ? tomo_float_to_bf16(b[j]) : 0;
+    }
+}
+
+static void tile_columns(const tomo_tile *t) {
+    for (int r = 0; r < t->rows; r++) {
+        for (int j = 0; j < TOMO_PANEL; j++) {
+            float sum = 0;
+            for (int64_t i = 0; i < t->steps; i++) {
+                uint16_t pair[2];
+                memcpy(pair, (const char *)t->x + i * t->x_step + r * (int)sizeof pair, sizeof pair);
+                const uint16_t *w = (const uint16_t *)t->panel + (i * TOMO_PANEL + j) * 2;
+                sum += tomo_bf16_to_float(pair[0]) * tomo_bf16_to_float(w[0]);
+                sum += tomo_bf16_to_float(pair[1]) * tomo_bf16_to_float(w[1]);
+            }
+            put(t, r, j, sum);
+        }
+    }
+}
+
 static void prepare_int8(void *out, const float *x, int64_t k, int64_t steps, tomo_row_scale *scale) {
     int8_t *y = out;
     float largest = 0;
@@ -145,4 +168,6 @@ const tomo_packed_kernels tomo_packed_generic = {
     .q8 = {"generic", TOMO_Q8_STEP, prepare_groups, tile_q8},
     .q4 = {"generic", TOMO_Q4_STEP, prepare_groups, tile_q4},
     .weigh = weigh,
+    .interleave = interleave,
+    .tile_columns = tile_columns,
 };

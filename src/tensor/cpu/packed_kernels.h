@@ -26,6 +26,7 @@ typedef struct tomo_tile {
     int64_t out_stride;
     const void *x; /* prepared rows, x_stride bytes apart */
     int64_t x_stride;
+    int64_t x_step; /* of tile_columns alone: bytes from step to step, rows lying side by side */
     const tomo_row_scale *x_scale; /* [rows], INT8 */
     int rows;                      /* 1 to TOMO_TILE_ROWS */
     const void *panel;
@@ -67,6 +68,10 @@ typedef struct tomo_packed_kernels {
     bool native_bf16; /* worth using: the generic table's, for tests, and that of CPUs with the instruction */
     tomo_packed_kernel bf16, int8, q8, q4;
     tomo_weigh_fn weigh;
+    /* For products that sum over rows. out[2 j] = a[j], out[2 j + 1] = b[j] (NULL: 0) in BF16, j < n. */
+    void (*interleave)(uint16_t *out, const float *a, const float *b, int64_t n);
+    /* bf16.tile for x of which step i of row r, a pair, lies at x + i x_step + 4 r. */
+    void (*tile_columns)(const tomo_tile *tile);
 } tomo_packed_kernels;
 
 /* Bytes of a step, for the tables. */
