@@ -52,26 +52,28 @@ static double number(const cJSON *tree, const char *name) {
     return cJSON_IsNumber(item) ? item->valuedouble : 0;
 }
 
-static bool searches(const cJSON *tree) {
-    return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(tree, "search"));
+/* Below 0: not found. */
+static double margin(const cJSON *tree) {
+    return cJSON_IsNumber(cJSON_GetObjectItemCaseSensitive(tree, "search")) ? number(tree, "search") : -1;
+}
+
+static void print_values(const cJSON *tree, const char *list, const char *setting) {
+    const render_column columns[] = {
+        {setting, setting}, {"agreement", "agreement"}, {"skipped", "not encoded"}};
+    render_table(stdout, cJSON_GetObjectItemCaseSensitive(tree, list), columns, COUNT_OF(columns), 0);
+    putchar('\n');
 }
 
 static void print_result(const cJSON *tree) {
-    static const render_column columns[] = {
-        {"early", "early"}, {"agreement", "agreement"}, {"skipped", "not encoded"}};
-    const cJSON *searched = cJSON_GetObjectItemCaseSensitive(tree, "searched");
-    render_table(stdout, cJSON_GetObjectItemCaseSensitive(tree, "candidates"), columns, COUNT_OF(columns), 0);
-    printf("search     %.6g  %.6g\n\n", number(searched, "agreement"), number(searched, "skipped"));
-    double early = number(tree, "early");
-    if (early > 0) {
-        printf("\"prune.early\": %.6g", early);
-    } else if (searches(tree)) {
-        printf("\"prune.search\": true");
-    } else {
+    print_values(tree, "candidates", "early");
+    print_values(tree, "searched", "search");
+    double early = number(tree, "early"), search = margin(tree);
+    if (early <= 0 && search < 0) {
         puts("Nothing agrees enough: every slice is encoded.");
         return;
     }
-    printf(" keeps %.1f %% of the same slices and encodes %.1f %% fewer.\n", number(tree, "agreement") * 100,
+    printf("\"prune.%s\": %.6g keeps %.1f %% of the same slices and encodes %.1f %% fewer.\n",
+           early > 0 ? "early" : "search", early > 0 ? early : search, number(tree, "agreement") * 100,
            number(tree, "skipped") * 100);
 }
 
@@ -90,7 +92,7 @@ static int tune(run *r, char *const *paths, size_t count, const tune_options *o)
     if (code == EXIT_DONE && tree == NULL) code = EXIT_FAILED;
     if (code == EXIT_DONE && o->write) {
         tomo_status status =
-            tomo_model_set_pruning(r->model_folder, number(tree, "early"), searches(tree), &error);
+            tomo_model_set_pruning(r->model_folder, number(tree, "early"), margin(tree), &error);
         code = run_result(r, status, &error);
     }
     if (code == EXIT_DONE && r->options->json) code = json_write_text(NULL, json);

@@ -356,18 +356,18 @@ TOMO_API tomo_status tomo_model_quantize(tomo_context *context, const char *fold
                                          const char *type, tomo_error *err);
 
 /* Finds how near-duplicate slices can be dropped without encoding them, by either of two settings of "prune"
- * in config.json: "early", how much a slice's pixels may differ from the last kept slice's (the largest of 32
- * values counts), or "search", which looks for the end of each run of near-duplicates by steps and halves.
- * Either is good enough when at least `agreement` (0..1) of the slices kept with and without it are the same,
- * over all scans. JSON: {"early", "search", "agreement", "skipped" (share of slices that are not encoded):
- * the one that saves more, 0 and false: neither is good enough; "candidates": [...], "searched": {...}: what
- * each does; "slices", "scans"}. Freed by tomo_free. */
+ * in config.json: "early", how much a slice's pixels may differ from the last kept slice's, or "search", with
+ * what margin a slice that is like the kept one vouches for those in between. A value is good enough when at
+ * least `agreement` (0..1) of the slices kept with and without it are the same, over all scans. JSON:
+ * {"early", "search", "agreement", "skipped" (share of slices that are not encoded)}: the value that saves
+ * most, 0 and null: none is good enough; "candidates" and "searched": what each value of either does;
+ * "slices", "scans". Freed by tomo_free. */
 TOMO_API tomo_status tomo_model_tune_prune(tomo_model *model, tomo_scan *const *scans, size_t count,
                                            double agreement, char **json, tomo_error *err);
 
-/* Writes "prune.early" (0: takes it out) and "prune.search" (false: takes it out) into folder/config.json,
+/* Writes "prune.early" (0: takes it out) and "prune.search" (below 0: takes it out) into folder/config.json,
  * whole or not at all; models that are open keep theirs. Not both can be set. */
-TOMO_API tomo_status tomo_model_set_pruning(const char *folder, double early, bool search, tomo_error *err);
+TOMO_API tomo_status tomo_model_set_pruning(const char *folder, double early, double search, tomo_error *err);
 
 /* ------------------------------------------------------------------ measuring */
 

@@ -62,7 +62,9 @@ tomo_status tomo_prune_parse(const cJSON *section, tomo_json_at at, tomo_prune_s
         status = tomo_json_int(section, "max_slices", at, true, 1, MOST_SLICES, &s->max_slices, err);
     }
     if (status == TOMO_OK) status = tomo_json_double(section, "early", at, false, 0, 1, &s->early, err);
-    if (status == TOMO_OK) status = tomo_json_bool(section, "search", at, false, &s->search, err);
+    s->search = tomo_json_get(section, "search") != NULL;
+    if (status == TOMO_OK)
+        status = tomo_json_double(section, "search", at, false, 0, 1, &s->search_margin, err);
     if (status == TOMO_OK && s->search && s->early > 0) {
         status = tomo_fail(err, TOMO_E_HEADER,
                            "%s: \"%searly\" and \"%ssearch\" are both set; one of them is wanted", at.file,
@@ -197,11 +199,14 @@ static tomo_slice_fate compare(const tomo_pruner *p, const float *descriptor, co
     return *changed >= p->settings.guard_patches ? TOMO_SLICE_GUARDED : TOMO_SLICE_DROPPED;
 }
 
-bool tomo_pruner_differs(const tomo_pruner *p, const float *descriptor, const float *patches) {
+tomo_likeness tomo_pruner_look(const tomo_pruner *p, const float *descriptor, const float *patches,
+                               double margin) {
     double alike;
     int64_t changed;
     assert(p->slices > 0);
-    return compare(p, descriptor, patches, &alike, &changed) != TOMO_SLICE_DROPPED;
+    if (compare(p, descriptor, patches, &alike, &changed) != TOMO_SLICE_DROPPED) return TOMO_LIKENESS_DIFFERS;
+    double sure = p->settings.threshold + margin * (1 - p->settings.threshold);
+    return alike >= sure ? TOMO_LIKENESS_ALIKE : TOMO_LIKENESS_NEARLY;
 }
 
 tomo_status tomo_pruner_push(tomo_pruner *p, const float *descriptor, const float *patches, bool *kept,

@@ -6,6 +6,7 @@
 #define TOMO_FUSION_PRUNE_H
 
 #include "base/json.h"
+#include "fusion/run_search.h"
 
 typedef enum tomo_slice_choice {
     TOMO_CHOICE_SIMILARITY,
@@ -26,8 +27,11 @@ typedef struct tomo_prune_settings {
      * encoded (model/look.h has the measure, in grey levels of 0..1). Not part of connector.py. */
     double early;
     /* The end of a run of near-duplicates is searched (fusion/run_search.h) rather than walked to: slices in
-     * between are not encoded. Not part of connector.py, and not together with early. */
+     * between are not encoded. Not part of connector.py, and not together with early. A slice vouches for
+     * those before it when its similarity lies above the threshold by this part (0..1) of what is left to 1.
+     */
     bool search;
+    double search_margin;
 } tomo_prune_settings;
 
 /* The "prune" section of config.json; unknown keys are refused by name. min_slices above max_slices has a
@@ -76,8 +80,10 @@ void tomo_pruner_free(tomo_pruner *pruner);
  * those tokens (NULL without guard). *kept: whether the walk keeps it. */
 tomo_status tomo_pruner_push(tomo_pruner *pruner, const float *descriptor, const float *patches, bool *kept,
                              tomo_error *err);
-/* Whether a slice, which may lie further on, differs from the last kept one (there is one). Takes nothing. */
-bool tomo_pruner_differs(const tomo_pruner *pruner, const float *descriptor, const float *patches);
+/* How a slice, which may lie further on, compares with the last kept one (there is one), with a margin as in
+ * search_margin. Takes nothing. */
+tomo_likeness tomo_pruner_look(const tomo_pruner *pruner, const float *descriptor, const float *patches,
+                               double margin);
 /* The next slice is dropped unseen, with this fate; it counts as equal to the last kept one, whose descriptor
  * stands for it. */
 tomo_status tomo_pruner_skip(tomo_pruner *pruner, tomo_slice_fate fate, tomo_error *err);

@@ -145,7 +145,7 @@ static const float *deep_patches(const reader *r, int64_t s) {
     return r->store[s] + (r->L - 1) * r->P * r->C;
 }
 
-/* Whether slice s, encoded now or for an earlier run, differs from the kept one. */
+/* How slice s, encoded now or for an earlier run, compares with the kept one. */
 static tomo_status look_at(reader *r, tomo_run_search *search, int64_t s, tomo_error *err) {
     float *descriptor = r->out->descriptors + s * r->C;
     if (r->store[s] == NULL) {
@@ -154,7 +154,8 @@ static tomo_status look_at(reader *r, tomo_run_search *search, int64_t s, tomo_e
         if (status != TOMO_OK) return status;
         tomo_describe_slices(deep_patches(r, s), 1, r->P, r->C, descriptor);
     }
-    tomo_run_search_tell(search, s, tomo_pruner_differs(r->pruner, descriptor, deep_patches(r, s)));
+    double margin = r->model->config.prune.search_margin;
+    tomo_run_search_tell(search, s, tomo_pruner_look(r->pruner, descriptor, deep_patches(r, s), margin));
     return TOMO_OK;
 }
 
@@ -351,7 +352,7 @@ static void describe_settings(cJSON *root, const tomo_prune_settings *s) {
     cJSON_AddNumberToObject(root, "threshold", s->threshold);
     cJSON_AddNumberToObject(root, "min_slices", (double)s->min_slices);
     if (s->early > 0) cJSON_AddNumberToObject(root, "early", s->early);
-    if (s->search) cJSON_AddBoolToObject(root, "search", true);
+    if (s->search) cJSON_AddNumberToObject(root, "search", s->search_margin);
     if (s->guard) {
         cJSON *guard = cJSON_AddObjectToObject(root, "guard");
         cJSON_AddNumberToObject(guard, "threshold", s->guard_threshold);

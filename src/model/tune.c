@@ -13,13 +13,14 @@
 #define CANDIDATES 32
 #define SMALLEST 0.001
 #define STEP 1.25
-/* Where the search stands among the ways that are tried. */
-#define SEARCH CANDIDATES
-#define WAYS (CANDIDATES + 1)
+/* Margins of the search, tried behind them. */
+static const double margins[] = {0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7};
+#define MARGINS ((int)(sizeof margins / sizeof margins[0]))
+#define WAYS (CANDIDATES + MARGINS)
 
 /* Of one way of dropping slices unseen, summed over scans. */
 typedef struct tally {
-    double early;         /* 0: the search */
+    double early, search; /* one of them counts */
     int64_t both, either; /* slices kept by both walks, by at least one */
     int64_t skipped;
 } tally;
@@ -81,20 +82,21 @@ static tomo_status walk(const tomo_model *m, const slices_seen *v, tomo_look *lo
     return status;
 }
 
-static void tell(const slices_seen *v, const tomo_pruner *pruner, tomo_run_search *search, int64_t s) {
-    tomo_run_search_tell(search, s,
-                         tomo_pruner_differs(pruner, v->descriptors + s * v->width,
-                                             v->patches + s * v->patch_count * v->width));
+static void tell(const slices_seen *v, const tomo_pruner *pruner, double margin, tomo_run_search *search,
+                 int64_t s) {
+    const float *patches = v->patches + s * v->patch_count * v->width;
+    tomo_run_search_tell(search, s, tomo_pruner_look(pruner, v->descriptors + s * v->width, patches, margin));
 }
 
 /* One run, as search_run and take_run of reading.c do it. used: which slices would be encoded by now. */
-static tomo_status search_run(const slices_seen *v, tomo_pruner *pruner, tomo_run_search *search, bool *used,
-                              tomo_error *err) {
+static tomo_status search_run(const slices_seen *v, tomo_pruner *pruner, double margin,
+                              tomo_run_search *search, bool *used, tomo_error *err) {
     tomo_status status = TOMO_OK;
     bool kept;
     for (int64_t s = search->kept + 1; s < v->slices; s++)
-        if (used[s]) tell(v, pruner, search, s);
-    for (int64_t s; (s = tomo_run_search_next(search)) >= 0; used[s] = true) tell(v, pruner, search, s);
+        if (used[s]) tell(v, pruner, margin, search, s);
+    for (int64_t s; (s = tomo_run_search_next(search)) >= 0; used[s] = true)
+        tell(v, pruner, margin, search, s);
     for (int64_t s = search->kept + 1; s < v->slices && s <= search->differs && status == TOMO_OK; s++) {
         status = used[s] ? push(pruner, v, s, &kept, err) : tomo_pruner_skip(pruner, TOMO_SLICE_BETWEEN, err);
     }
@@ -102,8 +104,8 @@ static tomo_status search_run(const slices_seen *v, tomo_pruner *pruner, tomo_ru
 }
 
 /* The search over slices that were seen. */
-static tomo_status walk_search(const tomo_model *m, const slices_seen *v, tomo_prune_result *result,
-                               int64_t *skipped, tomo_error *err) {
+static tomo_status walk_search(const tomo_model *m, const slices_seen *v, double margin,
+                               tomo_prune_result *result, int64_t *skipped, tomo_error *err) {
     tomo_run_search search = tomo_run_search_start(v->slices);
     tomo_pruner *pruner = NULL;
     bool kept, *used = calloc((size_t)v->slices, sizeof *used);
@@ -115,7 +117,7 @@ static tomo_status walk_search(const tomo_model *m, const slices_seen *v, tomo_p
         status = push(pruner, v, 0, &kept, err);
     }
     while (status == TOMO_OK) {
-        status = search_run(v, pruner, &search, used, err);
+        status = search_run(v, pruner, margin, &search, used, err);
         if (!tomo_run_search_next_run(&search)) break;
     }
     *skipped = 0;
@@ -146,8 +148,8 @@ static tomo_status try_candidates(const tomo_model *m, const slices_seen *v, tom
     int64_t skipped;
     tomo_status status = walk(m, v, look, 0, &full, &skipped, err);
     for (int i = 0; i < WAYS && status == TOMO_OK; i++) {
-        status = i == SEARCH ? walk_search(m, v, &early, &skipped, err)
-                             : walk(m, v, look, tallies[i].early, &early, &skipped, err);
+        status = i >= CANDIDATES ? walk_search(m, v, tallies[i].search, &early, &skipped, err)
+                                 : walk(m, v, look, tallies[i].early, &early, &skipped, err);
         if (status == TOMO_OK) {
             compare(&full, &early, &tallies[i]);
             tallies[i].skipped += skipped;
@@ -187,28 +189,41 @@ static void add_tally(cJSON *item, const tally *t, int64_t slices) {
     cJSON_AddNumberToObject(item, "skipped", (double)t->skipped / (double)slices);
 }
 
+/* tallies [count] as a list, each under the name of its setting. Returns the best of those that agree as
+ * wanted: the one that saves most, of equals the last; NULL: none. */
+static const tally *list_tallies(cJSON *root, const char *list, const char *setting, const tally *tallies,
+                                 int count, double wanted, int64_t slices) {
+    const tally *best = NULL;
+    cJSON *items = cJSON_AddArrayToObject(root, list);
+    for (int i = 0; i < count; i++) {
+        const tally *t = &tallies[i];
+        bool good = agreement_of(t) >= wanted && t->skipped > 0;
+        if (good && (best == NULL || t->skipped >= best->skipped)) best = t;
+        cJSON *item = cJSON_CreateObject();
+        cJSON_AddNumberToObject(item, setting, t->early > 0 ? t->early : t->search);
+        add_tally(item, t, slices);
+        cJSON_AddItemToArray(items, item);
+    }
+    return best;
+}
+
 static cJSON *describe(const tally *tallies, double wanted, int64_t slices, size_t scans) {
     static const tally none;
-    const tally *best = &none;
-    cJSON *root = cJSON_CreateObject(), *list = cJSON_CreateArray();
-    for (int i = 0; i < CANDIDATES; i++) {
-        const tally *t = &tallies[i];
-        if (agreement_of(t) >= wanted && t->skipped > 0) best = t;
-        cJSON *item = cJSON_CreateObject();
-        cJSON_AddNumberToObject(item, "early", t->early);
-        add_tally(item, t, slices);
-        cJSON_AddItemToArray(list, item);
+    cJSON *root = cJSON_CreateObject();
+    const tally *best = list_tallies(root, "candidates", "early", tallies, CANDIDATES, wanted, slices);
+    const tally *found =
+        list_tallies(root, "searched", "search", tallies + CANDIDATES, MARGINS, wanted, slices);
+    if (best == NULL) best = &none;
+    if (found != NULL && found->skipped > best->skipped) {
+        best = found;
+        cJSON_AddNumberToObject(root, "search", found->search);
+    } else {
+        cJSON_AddNullToObject(root, "search");
     }
-    const tally *found = &tallies[SEARCH];
-    bool searches = agreement_of(found) >= wanted && found->skipped > best->skipped;
-    if (searches) best = found;
     cJSON_AddNumberToObject(root, "early", best->early);
-    cJSON_AddBoolToObject(root, "search", searches);
     add_tally(root, best, slices);
     cJSON_AddNumberToObject(root, "slices", (double)slices);
     cJSON_AddNumberToObject(root, "scans", (double)scans);
-    cJSON_AddItemToObject(root, "candidates", list);
-    add_tally(cJSON_AddObjectToObject(root, "searched"), found, slices);
     return root;
 }
 
@@ -229,7 +244,8 @@ tomo_status tomo_model_tune_prune(tomo_model *model, tomo_scan *const *scans, si
                          "similarity is wanted",
                          model->folder);
     }
-    for (int i = 0; i < CANDIDATES; i++) tallies[i] = (tally){.early = SMALLEST * pow(STEP, i)};
+    for (int i = 0; i < CANDIDATES; i++) tallies[i].early = SMALLEST * pow(STEP, i);
+    for (int i = 0; i < MARGINS; i++) tallies[CANDIDATES + i].search = margins[i];
     const tomo_context *c = model->context;
     tomo_status status = tomo_exec_init(&exec, c->kernels, c->pool, &c->hooks, 0, err);
     if (status != TOMO_OK) return status;
@@ -241,7 +257,7 @@ tomo_status tomo_model_tune_prune(tomo_model *model, tomo_scan *const *scans, si
                              : status;
 }
 
-tomo_status tomo_model_set_pruning(const char *folder, double early, bool search, tomo_error *err) {
+tomo_status tomo_model_set_pruning(const char *folder, double early, double search, tomo_error *err) {
     cJSON *config = NULL;
     tomo_writer *writer = NULL;
     char *path = tomo_path_join(folder, "config.json"), *text = NULL;
@@ -254,7 +270,7 @@ tomo_status tomo_model_set_pruning(const char *folder, double early, bool search
         cJSON_DeleteItemFromObjectCaseSensitive(prune, "early");
         cJSON_DeleteItemFromObjectCaseSensitive(prune, "search");
         bool good = (early <= 0 || cJSON_AddNumberToObject(prune, "early", early) != NULL) &&
-                    (!search || cJSON_AddTrueToObject(prune, "search") != NULL);
+                    (search < 0 || cJSON_AddNumberToObject(prune, "search", search) != NULL);
         if (good) text = cJSON_Print(config);
         if (text == NULL) status = tomo_fail_memory(err, path, 0);
     }

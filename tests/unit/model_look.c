@@ -72,33 +72,65 @@ static void copy(const char *from, const char *to) {
     assert_int_equal(system(command), 0);
 }
 
+/* Slices whose likeness to a kept one is a whole number of steps: at `limit` they differ, below it they are
+ * nearly alike from `limit - doubt` on. */
+static tomo_likeness likeness(int64_t difference, int64_t limit, int64_t doubt) {
+    if (difference >= limit) return TOMO_LIKENESS_DIFFERS;
+    return difference >= limit - doubt ? TOMO_LIKENESS_NEARLY : TOMO_LIKENESS_ALIKE;
+}
+
+/* Slices stand at places along a line; the first of each run that is `limit` away from the kept one ends it.
+ * Returns how many were looked at. */
+static int64_t search_all(const int64_t *places, int64_t slices, int64_t limit, int64_t doubt) {
+    bool *looked = calloc((size_t)slices, sizeof *looked);
+    tomo_run_search search = tomo_run_search_start(slices);
+    int64_t looks = 0;
+    assert_non_null(looked);
+    do {
+        int64_t kept = search.kept, end = kept + 1;
+        while (end < slices && places[end] - places[kept] < limit) end++;
+        for (int64_t s = kept + 1; s < slices; s++) {
+            if (looked[s]) tomo_run_search_tell(&search, s, likeness(places[s] - places[kept], limit, doubt));
+        }
+        for (int64_t s; (s = tomo_run_search_next(&search)) >= 0;) {
+            assert_true(s > kept && s < slices);
+            looks += !looked[s];
+            looked[s] = true;
+            tomo_run_search_tell(&search, s, likeness(places[s] - places[kept], limit, doubt));
+        }
+        assert_int_equal(search.differs, end);
+    } while (tomo_run_search_next_run(&search));
+    free(looked);
+    return looks;
+}
+
 /* Where slices differ the more, the further they are apart, each run ends where it would for one who looks at
- * every slice, with fewer looks when runs are long. */
+ * every slice, with fewer looks when runs are long. With a margin more slices are looked at. */
 static void a_search_finds_the_end_of_every_run(void **state) {
     (void)state;
+    enum { SLICES = 400 };
     tomo_random random = tomo_random_seed(5);
-    for (int64_t longest = 1; longest <= 40; longest++) {
-        enum { SLICES = 400 };
-        bool starts[SLICES + 1] = {0}, looked[SLICES] = {0};
-        for (int64_t s = 0; s < SLICES; s += 1 + (int64_t)tomo_random_below(&random, (uint64_t)longest))
-            starts[s] = true;
-        tomo_run_search search = tomo_run_search_start(SLICES);
-        int64_t looks = 0;
-        do {
-            int64_t end = search.kept + 1;
-            while (end < SLICES && !starts[end]) end++;
-            for (int64_t s = search.kept + 1; s < SLICES; s++)
-                if (looked[s]) tomo_run_search_tell(&search, s, s >= end);
-            for (int64_t s; (s = tomo_run_search_next(&search)) >= 0; looks++) {
-                assert_true(s > search.kept && s < SLICES && !looked[s]);
-                looked[s] = true;
-                tomo_run_search_tell(&search, s, s >= end);
-            }
-            assert_int_equal(search.differs, end);
-        } while (tomo_run_search_next_run(&search));
-        assert_true(looks < SLICES);
-        if (longest >= 20) assert_true(looks < SLICES * 2 / 3);
+    for (int64_t limit = 1; limit <= 200; limit += limit < 20 ? 1 : 20) {
+        int64_t places[SLICES] = {0}, looks[3];
+        for (int i = 1; i < SLICES; i++) places[i] = places[i - 1] + (int64_t)tomo_random_below(&random, 11);
+        for (int i = 0; i < 3; i++) looks[i] = search_all(places, SLICES, limit, limit * i / 4);
+        assert_true(looks[0] < SLICES);
+        if (limit >= 100) assert_true(looks[0] < SLICES / 2 && looks[0] < looks[1] && looks[1] < looks[2]);
     }
+}
+
+/* A slice that nearly differs does not vouch for those before it. */
+static void a_search_looks_before_a_slice_that_nearly_differs(void **state) {
+    (void)state;
+    tomo_run_search search = tomo_run_search_start(9);
+    assert_int_equal(tomo_run_search_next(&search), 4);
+    tomo_run_search_tell(&search, 4, TOMO_LIKENESS_NEARLY);
+    assert_int_equal(tomo_run_search_next(&search), 2);
+    tomo_run_search_tell(&search, 2, TOMO_LIKENESS_ALIKE);
+    assert_int_equal(tomo_run_search_next(&search), 3);
+    tomo_run_search_tell(&search, 3, TOMO_LIKENESS_DIFFERS);
+    assert_int_equal(tomo_run_search_next(&search), -1);
+    assert_int_equal(search.differs, 3);
 }
 
 static void read_with(const char *folder, tomo_slice_fate fate, size_t *kept, int64_t *early) {
@@ -154,18 +186,18 @@ static void the_setting_is_obeyed_and_can_be_taken_back(void **state) {
     copy(MODEL, model);
     read_with(model, TOMO_SLICE_EARLY, &full, &early);
     assert_int_equal(early, 0);
-    assert_int_equal(tomo_model_set_pruning(model, 1, false, NULL), TOMO_OK);
+    assert_int_equal(tomo_model_set_pruning(model, 1, -1, NULL), TOMO_OK);
     read_with(model, TOMO_SLICE_EARLY, &kept, &early);
     assert_true(early > 0 && kept <= full);
-    assert_int_equal(tomo_model_set_pruning(model, 0, false, NULL), TOMO_OK);
+    assert_int_equal(tomo_model_set_pruning(model, 0, -1, NULL), TOMO_OK);
     read_with(model, TOMO_SLICE_EARLY, &kept, &early);
     assert_int_equal(early, 0);
     assert_int_equal(kept, full);
-    assert_int_equal(tomo_model_set_pruning(model, 0, true, NULL), TOMO_OK);
+    assert_int_equal(tomo_model_set_pruning(model, 0, 0, NULL), TOMO_OK);
     loosen(model);
     read_with(model, TOMO_SLICE_BETWEEN, &kept, &early);
     assert_true(early > 0);
-    assert_int_equal(tomo_model_set_pruning(model, 0.1, true, NULL), TOMO_OK);
+    assert_int_equal(tomo_model_set_pruning(model, 0.1, 0, NULL), TOMO_OK);
     assert_int_equal(open_status(model), TOMO_E_HEADER);
     char command[128];
     (void)snprintf(command, sizeof command, "rm -r '%s'", folder);
@@ -193,11 +225,11 @@ static void tuning_tells_what_each_value_would_do(void **state) {
     }
     assert_true(skipped > 0.5); /* the largest value lets hardly any slice through */
     assert_true(cJSON_GetObjectItem(tree, "agreement")->valuedouble >= 0.95);
-    const cJSON *searched = cJSON_GetObjectItem(tree, "searched");
-    double share = cJSON_GetObjectItem(searched, "skipped")->valuedouble;
-    double agreement = cJSON_GetObjectItem(searched, "agreement")->valuedouble;
-    assert_true(share >= 0 && share < 1 && agreement >= 0 && agreement <= 1);
-    print_message("searched: %.3f not encoded, agreement %.3f\n", share, agreement);
+    cJSON_ArrayForEach(item, cJSON_GetObjectItem(tree, "searched")) {
+        double share = cJSON_GetObjectItem(item, "skipped")->valuedouble;
+        double agreement = cJSON_GetObjectItem(item, "agreement")->valuedouble;
+        assert_true(share >= 0 && share < 1 && agreement >= 0 && agreement <= 1);
+    }
     cJSON_Delete(tree);
     tomo_free(json);
     assert_int_equal(tomo_model_tune_prune(model, &scan, 1, 2, &json, NULL), TOMO_E_USAGE);
@@ -212,6 +244,7 @@ int main(void) {
         cmocka_unit_test(a_difference_is_that_of_the_patches_that_change_most),
         cmocka_unit_test(a_skipped_slice_counts_as_the_kept_one_before_it),
         cmocka_unit_test(a_search_finds_the_end_of_every_run),
+        cmocka_unit_test(a_search_looks_before_a_slice_that_nearly_differs),
         cmocka_unit_test(the_setting_is_obeyed_and_can_be_taken_back),
         cmocka_unit_test(tuning_tells_what_each_value_would_do),
     };
