@@ -133,15 +133,22 @@ def table(study, piece, folder):
                     out.writerow({**row, "scan": beside(piece.needs[role], "data", row["scan"]), "split": role})
 
 
+def align(study, piece, folder):
+    recipe = prepare(piece.recipe["train"], beside(piece.needs["data"], "data", piece.recipe["file"]))
+    recipe["model"] = beside(piece.needs["model"], "model")
+    train(study, piece, folder, recipe)
+    shutil.rmtree(folder / "run" / "features", ignore_errors=True)  # each slice was seen about once
+
+
 def run(study, piece, folder):
     recipe = json.loads(json.dumps(piece.recipe["train"]))
-    recipe["model"] = beside(piece.needs["model"], "model")
+    recipe["model"] = beside(piece.needs["model"], "run/model" if piece.needs["model"].kind == "align" else "model")
     recipe.setdefault("data", {}).update(path=beside(piece.needs["table"], "scans.csv"), cache="../features")
     train(study, piece, folder, recipe)
 
 
 def model_folder(study, piece):
-    return study.folder(piece) / {"model": "model", "run": "run/model", "bfloat16": "model"}[piece.kind]
+    return study.folder(piece) / {"model": "model", "run": "run/model", "align": "run/model", "bfloat16": "model"}[piece.kind]
 
 
 def evaluation(study, piece, folder):
@@ -176,7 +183,7 @@ def result(study, piece, folder):
     facts = json.loads(study.product(piece.needs["test"]).read_text())
     value = {"variant": piece.recipe["variant"], "scans": piece.recipe["scans"], "seed": piece.recipe["seed"],
              "key": piece.key, "made_with": study.made_with(), "parameters": score.parameters(info),
-             "training": [study.training(p) for p in study.ancestors(trained) if p.kind in ("encoder", "language", "run")],
+             "training": [study.training(p) for p in study.ancestors(trained) if p.kind in ("encoder", "language", "align", "run")],
              "test": piece.needs["test"].key}
     value.update(score.evaluations({which: study.folder(piece.needs[which]) for which in ("captions", "closed")
                                     if which in piece.needs}, facts, piece.recipe["draws"]))
@@ -198,5 +205,6 @@ def demo(study, piece, folder):
     write_json(folder / "demo.json", {"folder": piece.recipe["folder"]})
 
 
-MAKERS = {"data": data, "encoder": encoder, "pixels": pixels, "language": language, "wheel": wheel, "model": model, "table": table, "run": run,
+MAKERS = {"data": data, "encoder": encoder, "pixels": pixels, "language": language, "wheel": wheel, "model": model, "table": table,
+          "align": align, "run": run,
           "evaluation": evaluation, "test": test, "bfloat16": small, "result": result, "demo": demo}

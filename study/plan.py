@@ -194,12 +194,25 @@ class Plan:
 
     # ---------------------------------------------------------------- runs
 
-    def run(self, variant, n, seed):
+    def aligned(self, variant, seed, section):
+        """The variant's model after a run on single slices and their captions."""
+        _, recipe = self.recipe(section)
+        recipe["seed"] = seed
+        needs = {"model": self.model(variant, seed), "data": self.data(section["data"])}
+        return self.add("align", f"aligned-{variant['name']}-s{seed}",
+                        {"train": recipe, "file": self.data_file(section["data"])}, needs, units=steps_of(recipe))
+
+    def run(self, variant, n, seed, align=None):
         path, recipe = self.recipe(self.json["train"])
         for changes in (self.json["sizes"].get(str(n), {}), variant.get("train", {})):
             recipe = self.change_recipe(path, recipe, changes)
         recipe["seed"] = seed
-        needs = {"model": self.model(variant, seed), "table": self.table(n, seed)}
+        start = self.model(variant, seed)
+        if align is not None:  # what it changed in the model's settings is changed back
+            config, start = start.recipe["config"], self.aligned(variant, seed, align)
+            recipe["config"] = {section: {key: config[section][key] for key in members}
+                                for section, members in start.recipe["train"].get("config", {}).items()}
+        needs = {"model": start, "table": self.table(n, seed)}
         return self.add("run", f"run-{variant['name']}-n{n}-s{seed}", {"train": recipe}, needs, units=steps_of(recipe),
                         optional=variant.get("optional", False))
 
@@ -223,9 +236,9 @@ class Plan:
 
     def demo(self):
         d = self.json["demo"]
-        check_keys(f"{self.path}: demo", d, ["comment", "variant", "scans", "seed", "folder", "megabytes", "card"])
+        check_keys(f"{self.path}: demo", d, ["comment", "variant", "scans", "seed", "folder", "megabytes", "card", "align"])
         variant = next(v for v in self.variants if v["name"] == d["variant"])
-        run = self.run(variant, d["scans"], d["seed"])
+        run = self.run(variant, d["scans"], d["seed"], d.get("align"))
         small = self.add("bfloat16", "demo-model", {"megabytes": d["megabytes"]}, {"run": run})
         needs = {which: self.evaluation(which, "demo", small, False) for which in self.json["evaluate"]}
         recipe = {"variant": d["variant"], "scans": d["scans"], "seed": d["seed"], "draws": self.json.get("draws", 1000)}

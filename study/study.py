@@ -191,7 +191,7 @@ class Study:
             # A trained model's result tells of its whole training.
             if piece.kind == "result":
                 for need in self.ancestors(piece.needs["trained"]):
-                    if need.kind in ("encoder", "language", "run"):
+                    if need.kind in ("encoder", "language", "align", "run"):
                         visit(need)
             order.append(piece)
         for goal in goals:

@@ -345,8 +345,15 @@ static tomo_status read_all(reader *r, tomo_recipe *recipe, tomo_recipe_data *da
     if (status == TOMO_OK) status = read_precision(r, root, "precision", &recipe->precision);
     if (status == TOMO_OK) status = read_precision(r, root, "trained_precision", &recipe->trained_precision);
     if (status == TOMO_OK && (recipe->config = tomo_json_get(root, "config")) != NULL) {
-        static const char *const sections[] = {"volume", "prune", "prompt", NULL};
+        /* Of the connector what has no weights: how many visual tokens they are pooled to. */
+        static const char *const sections[] = {"volume", "prune", "prompt", "connector", NULL};
+        static const char *const of_connector[] = {"tokens", NULL};
+        const cJSON *connector = tomo_json_get(recipe->config, "connector");
         status = tomo_json_only(recipe->config, (tomo_json_at){r->at.file, "config."}, sections, r->err);
+        if (status == TOMO_OK && connector != NULL) {
+            status = tomo_json_only(connector, (tomo_json_at){r->at.file, "config.connector."}, of_connector,
+                                    r->err);
+        }
     }
     r->at.section = r->section;
     (void)snprintf(r->section, sizeof r->section, "data.");

@@ -258,6 +258,7 @@ class Checks(checking.Checks):
         refused("unknown key", self.recipe("r1", {"leraning_rate": 1}), "leraning_rate")
         refused("unknown part", self.recipe("r2", {"train": ["encoder"]}), "train")
         refused("unknown precision", self.recipe("r2p", trained_precision="fp16"), "trained_precision")
+        refused("weights of another shape", self.recipe("r2c", config={"connector": {"width": 8}}), "config.connector.width")
         refused("no steps", self.recipe("r3", {"steps": 0}), "steps")
         rows = (self.folder / "data.csv").read_text()
         (self.folder / "broken.csv").write_text(rows + "nowhere.npy,Nothing.,train\n")
@@ -293,6 +294,19 @@ class Checks(checking.Checks):
                        for n in ("state.safetensors", "state.json"))
         (state.parent / "SHA256SUMS").write_text(sums)
         refused("another architecture", self.folder / "b.json", "lora_A", "--resume")
+
+    def check_fewer_tokens(self):
+        """A run with fewer visual tokens, then one with as many as before: the same weights serve both."""
+        config = json.loads((self.folder / "model" / "config.json").read_text())
+        wanted = config["connector"]["tokens"]
+        few = {"connector": {"tokens": [1, 1, 2]}}
+        code, said = self.train(self.recipe("few", {"steps": 4}, config=few), "--quiet")
+        told = json.loads((self.folder / "few" / "model" / "config.json").read_text())["connector"]["tokens"]
+        self.expect("fewer tokens", code == 0 and told == [1, 1, 2], f"{told} {said}")
+        many = {"connector": {"tokens": wanted}}
+        code, said = self.train(self.recipe("many", {"steps": 4}, model="few/model", config=many), "--quiet")
+        told = json.loads((self.folder / "many" / "model" / "config.json").read_text())["connector"]["tokens"]
+        self.expect("as many again", code == 0 and told == wanted, f"{told} {said}")
 
     def check_early_stop(self):
         recipe = self.recipe("early", {"steps": 200, "evaluate_every": 5, "patience": 2, "checkpoint_every": 50})
