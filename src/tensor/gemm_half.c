@@ -158,7 +158,7 @@ static int64_t pieces(int64_t n, int64_t size) {
     return (n + size - 1) / size;
 }
 
-/* Memory of both factors. rows_inner: elements that are summed over. */
+/* Memory of both factors. inner: how many products an element is the sum of. */
 static bool reserve(tomo_exec *exec, product *p, int64_t inner) {
     p->half = exec->half_tape;
     p->kernels = exec->kernels;
