@@ -130,11 +130,9 @@ const command command_model_tune = {
     "[SCAN]",
     "finds how near-duplicate slices can be dropped without encoding them",
     "Slices whose pixels hardly differ from the last kept slice's need not be encoded at all (prune.early in "
-    "config.json), nor those between a kept slice and one that is like it (prune.search). For 32 values of "
-    "the "
-    "first and for the second this tells how many slices are saved and whether the same ones are kept. What "
-    "is "
-    "found with a model of random weights says nothing about a trained one.",
+    "config.json), nor those between a kept slice and one that is like it (prune.search). For values of both "
+    "this tells how many slices are saved and whether the same ones are kept. What is found with a model of "
+    "random weights says nothing about a trained one.",
     "tomo model tune-prune --batch scans/ --model my-model --write",
     tune_run,
 };

@@ -4,7 +4,6 @@
 #include "tensor/cpu/packed_kernels.h"
 #include "tensor/packed.h"
 
-#include <assert.h>
 #include <string.h>
 
 /* Fewer rows than this are not worth bringing the weights into panels. */
@@ -58,6 +57,13 @@ static void pack_rows(void *argument, int64_t block, int worker) {
         p->half->bf16.prepare(p->a + r * p->a_row, job->x + r * job->width, job->width, p->steps, NULL);
 }
 
+/* The two rows of x that are step i; *odd NULL behind the last. */
+static const float *rows_of_step(const pack_job *job, int64_t i, const float **odd) {
+    const float *even = job->x + 2 * i * job->width;
+    *odd = 2 * i + 1 < job->count ? even + job->width : NULL;
+    return even;
+}
+
 /* Pairs of rows of x become steps of a by columns. */
 static void pack_columns(void *argument, int64_t block, int worker) {
     (void)worker;
@@ -65,8 +71,7 @@ static void pack_columns(void *argument, int64_t block, int worker) {
     product *p = job->p;
     int64_t end = tomo_smaller((block + 1) * PACK_STEPS, p->steps);
     for (int64_t i = block * PACK_STEPS; i < end; i++) {
-        const float *even = job->x + 2 * i * job->width;
-        const float *odd = 2 * i + 1 < job->count ? even + job->width : NULL;
+        const float *odd, *even = rows_of_step(job, i, &odd);
         p->half->interleave((uint16_t *)(void *)(p->a + i * p->a_step), even, odd, job->width);
     }
 }
@@ -93,8 +98,7 @@ static void pack_inner(void *argument, int64_t block, int worker) {
     product *p = job->p;
     int64_t end = tomo_smaller((block + 1) * PACK_STEPS, p->steps);
     for (int64_t i = block * PACK_STEPS; i < end; i++) {
-        const float *even = job->x + 2 * i * job->width;
-        const float *odd = 2 * i + 1 < job->count ? even + job->width : NULL;
+        const float *odd, *even = rows_of_step(job, i, &odd);
         for (int64_t panel = 0; panel < p->panel_count; panel++) {
             int64_t first = panel * TOMO_PANEL, count = tomo_smaller(TOMO_PANEL, job->width - first);
             char *out = p->panels + panel * p->panel_bytes + i * PANEL_STEP;
@@ -164,8 +168,8 @@ static bool reserve(tomo_exec *exec, product *p, int64_t inner) {
     p->kernels = exec->kernels;
     p->steps = pieces(inner, 2);
     p->panel_count = pieces(p->columns, TOMO_PANEL);
-    /* Distances that are a multiple of 512 bytes would share few sets of the first-level cache. */
     p->panel_bytes = p->steps * PANEL_STEP;
+    /* Distances that are a multiple of 512 bytes would share few sets of the first-level cache. */
     int64_t line = pieces((p->by_columns ? p->rows : p->steps) * PAIR, TOMO_ARENA_ALIGNMENT);
     int64_t bytes = (line + (line % 8 == 0)) * TOMO_ARENA_ALIGNMENT;
     p->a_row = p->by_columns ? PAIR : bytes;
