@@ -191,7 +191,7 @@ static void run(tomo_exec *exec, product *p) {
 }
 
 bool tomo_gemm_half_wanted(const tomo_exec *exec, const tomo_tensor *w, int64_t rows) {
-    return exec->half_tape != NULL && exec->tape != NULL && w->dtype == TOMO_F32 && rows >= LEAST_ROWS;
+    return exec->half_tape != NULL && w->dtype == TOMO_F32 && rows >= LEAST_ROWS;
 }
 
 void tomo_gemm_half(tomo_exec *exec, float *out, const float *x, int64_t m, const tomo_tensor *w,

@@ -8,8 +8,8 @@
 
 #include "tensor/gemm.h"
 
-/* Whether a layer's products are taken in BF16: exec->half_tape and a tape are set, weights are float32, and
- * rows are enough to be worth it. */
+/* Whether products of a layer on the tape are taken in BF16, forward and back (when nothing is recorded):
+ * exec->half_tape is set, weights are float32, and rows are enough to be worth it. */
 bool tomo_gemm_half_wanted(const tomo_exec *exec, const tomo_tensor *w, int64_t rows);
 
 /* out [m, n] = x [m, k] w^T + bias; w [n, k], bias [n] or NULL, all contiguous. */

@@ -72,7 +72,7 @@ static void forward(tomo_exec *exec, const tomo_tensor *x, const tomo_linear *la
     tomo_epilogue own = adapted ? (tomo_epilogue){0} : epilogue;
     if (layer->packed != NULL && (exec->tape == NULL || layer->packed_back != NULL)) {
         tomo_packed_product(exec, tomo_tensor_f32(y), out, tomo_tensor_f32(x), rows, layer->packed, own);
-    } else if (tomo_gemm_half_wanted(exec, &layer->weight, rows)) {
+    } else if (exec->tape != NULL && tomo_gemm_half_wanted(exec, &layer->weight, rows)) {
         tomo_gemm_half(exec, tomo_tensor_f32(y), tomo_tensor_f32(x), rows, &layer->weight, own.bias);
     } else {
         tomo_gemm(exec, tomo_tensor_f32(y), out, tomo_tensor_f32(x), in, rows, &layer->weight, false, own);

@@ -3,7 +3,9 @@
 #include "base/dtype.h"
 #include "tensor/cpu/packed_kernels.h"
 #include "tensor/gemm_half.h"
+#include "tensor/ops.h"
 #include "tensor/packed.h"
+#include "tensor/tape.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -156,10 +158,54 @@ static void threads_do_not_change_a_bit(void **state) {
     free_layer(&l);
 }
 
+/* y, dx and dw of tomo_op_linear on a tape, with what l has as gradients to add to. */
+static layer run_on_tape(const layer *l, const tomo_kernels *kernels) {
+    layer r = {.m = l->m, .n = l->n, .k = l->k};
+    tomo_pool *pool = NULL;
+    tomo_exec exec;
+    tomo_tape tape;
+    assert_int_equal(tomo_pool_create(2, &pool, NULL), TOMO_OK);
+    assert_int_equal(tomo_exec_init(&exec, kernels, pool, NULL, 0, NULL), TOMO_OK);
+    assert_true(tomo_tape_init(&tape));
+    exec.half_tape = tomo_half_products(kernels);
+    exec.tape = &tape;
+    r.dx = copy(l->dx, l->m * l->k);
+    r.dw = copy(l->dw, l->n * l->k);
+    tomo_tensor x = tomo_tensor_over_const(l->x, 2, (int64_t[]){l->m, l->k});
+    tomo_linear linear = {.weight = tomo_tensor_over_const(l->w, 2, (int64_t[]){l->n, l->k}),
+                          .bias = tomo_tensor_over_const(l->bias, 1, &l->n)};
+    x.grad = r.dx;
+    linear.weight.grad = r.dw;
+    tomo_tensor *y = tomo_op_linear(&exec, &x, &linear, TOMO_ACT_NONE, NULL);
+    assert_non_null(y);
+    r.y = copy(tomo_tensor_f32(y), l->m * l->n);
+    memcpy(y->grad, l->dy, (size_t)(l->m * l->n) * sizeof *l->dy);
+    tomo_tape_backward(&exec);
+    assert_int_equal(tomo_exec_status(&exec, NULL), TOMO_OK);
+    tomo_tape_release(&tape);
+    tomo_exec_release(&exec);
+    tomo_pool_free(pool);
+    return r;
+}
+
+static void a_layer_on_the_tape_multiplies_in_bf16_forward_and_back(void **state) {
+    (void)state;
+    const tomo_kernels *kernels = NULL;
+    assert_int_equal(tomo_kernels_select(NULL, &kernels, NULL), TOMO_OK);
+    layer l = new_layer(130, 48, 65, false), direct = run(&l, kernels, 2), taped = run_on_tape(&l, kernels);
+    assert_memory_equal(direct.y, taped.y, (size_t)(l.m * l.n) * sizeof(float));
+    assert_memory_equal(direct.dx, taped.dx, (size_t)(l.m * l.k) * sizeof(float));
+    assert_memory_equal(direct.dw, taped.dw, (size_t)(l.n * l.k) * sizeof(float));
+    free_layer(&taped);
+    free_layer(&direct);
+    free_layer(&l);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exact_factors_give_exact_products),
         cmocka_unit_test(threads_do_not_change_a_bit),
+        cmocka_unit_test(a_layer_on_the_tape_multiplies_in_bf16_forward_and_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
