@@ -209,6 +209,8 @@ static tomo_status read_numbers(const reader *r, const cJSON *section, tomo_stag
     }
     if (status == TOMO_OK)
         status = tomo_json_double(section, "epochs", r->at, false, 0, 1e6, &s->epochs, r->err);
+    if (status == TOMO_OK)
+        status = tomo_json_double(section, "feature_noise", r->at, false, 0, 10, &s->feature_noise, r->err);
     if (status == TOMO_OK) status = tomo_json_bool(section, "augment", r->at, false, &s->augment, r->err);
     if (status == TOMO_OK) status = tomo_json_bool(section, "keep_best", r->at, false, &s->keep_best, r->err);
     if (status == TOMO_OK && (s->steps > 0) == (s->epochs > 0)) {
@@ -296,6 +298,7 @@ static tomo_status read_stage(reader *r, const cJSON *section, const tomo_recipe
                                         "keep",
                                         "nan_limit",
                                         "augment",
+                                        "feature_noise",
                                         "keep_best",
                                         "embedding",
                                         "slices",

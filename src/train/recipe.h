@@ -60,6 +60,7 @@ typedef struct tomo_stage {
     int64_t checkpoint_every, keep;
     int64_t nan_limit;
     bool augment;
+    double feature_noise;      /* report: tomo_feature_noise; 0: none */
     bool keep_best;            /* go on with the best weights rather than the last */
     int64_t embedding, slices; /* contrastive: width of the common space, most pictures of a scan */
     tomo_pooling pooling;      /* contrastive: of a picture's tokens */

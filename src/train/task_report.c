@@ -5,6 +5,7 @@
 #include "model/context.h"
 #include "tensor/loss.h"
 #include "train/feature_cache.h"
+#include "train/feature_noise.h"
 #include "train/order.h"
 #include "train/render.h"
 #include "train/task.h"
@@ -220,13 +221,27 @@ static void pack(report_task *t, int64_t count) {
     }
 }
 
-/* Visual tokens of a scan in place of the placeholders of sequence `head`. */
-static tomo_tensor *place_scan(report_task *t, tomo_tensor *x, int64_t head, const tomo_features *f,
+/* The features of pick i of the pass: in training with noise, drawn for each scan in each epoch. */
+static const float *look_of(report_task *t, const tomo_pass *pass, int64_t i) {
+    const tomo_pick *pick = &pass->picks[i];
+    double amount = t->base.stage->feature_noise;
+    if (pass->split != TOMO_SPLIT_TRAIN || amount == 0) return t->used[i]->values;
+    uint64_t scan = t->base.scan_of[pass->split][pick->index];
+    /* Odd constants keep neighbouring scans and epochs apart; splitmix64 does the mixing. */
+    uint64_t seed = t->base.seed ^ (uint64_t)pick->epoch * 0x9e3779b97f4a7c15u ^ scan * 0xd1342543de82ef95u;
+    return tomo_feature_noise(&t->base.exec, t->used[i], amount, seed);
+}
+
+/* Visual tokens of the scan of pick i in place of the placeholders of sequence `head`. */
+static tomo_tensor *place_scan(report_task *t, const tomo_pass *pass, tomo_tensor *x, int64_t head, int64_t i,
                                tomo_error *err) {
     tomo_exec *exec = &t->base.exec;
     if (!t->model->config.image) return x;
+    const tomo_features *f = t->used[i];
+    const float *values = look_of(t, pass, i);
+    if (values == NULL) return NULL;
     int64_t shape[] = {f->layers, f->kept_count, f->grid[0], f->grid[1], f->width}, count = 0;
-    tomo_tensor features = tomo_tensor_over_const(f->values, 5, shape);
+    tomo_tensor features = tomo_tensor_over_const(values, 5, shape);
     tomo_tape *tape = exec->tape;
     if (!(t->base.stage->parts & TOMO_PART_CONNECTOR)) exec->tape = NULL;
     tomo_tensor *tokens =
@@ -244,27 +259,27 @@ static tomo_tensor *place_scan(report_task *t, tomo_tensor *x, int64_t head, con
     return tomo_op_put_rows(exec, x, tokens, t->places);
 }
 
-/* Samples 0 .. count - 1 of t->chosen with used[at[i]]; t->joins says which of them go together. */
-static tomo_status run_networks(report_task *t, int64_t count, const int64_t *at, double scale, double *sum,
-                                tomo_error *err) {
+/* Samples 0 .. count - 1 of t->chosen, which are picks at[i]; t->joins says which of them go together. */
+static tomo_status run_networks(report_task *t, const tomo_pass *pass, int64_t count, const int64_t *at,
+                                double *sum, tomo_error *err) {
     tomo_exec *exec = &t->base.exec;
     tomo_error failure = {0};
     tomo_arena_reset(exec->arena);
     pack(t, count);
-    exec->tape = scale != 0 ? &t->base.tape : NULL;
+    exec->tape = pass->scale != 0 ? &t->base.tape : NULL;
     tomo_tensor *x = tomo_decoder_embed(t->model->decoder, exec, t->ids, t->starts[t->sequences]);
     double begun = tomo_seconds();
     for (int64_t i = 0; i < t->families && x != NULL; i++)
-        x = place_scan(t, x, t->heads[i], t->used[at[t->scans_of_heads[i]]], &failure);
+        x = place_scan(t, pass, x, t->heads[i], at[t->scans_of_heads[i]], &failure);
     double placed = tomo_seconds();
     bool shared = t->sequences > count;
     tomo_tensor *hidden = tomo_decoder_forward_packed(t->model->decoder, exec, x, t->starts,
                                                       shared ? t->prefixes : NULL, t->sequences);
-    *sum =
-        tomo_loss_cross_entropy(exec, hidden, tomo_decoder_head(t->model->decoder), t->labels, (float)scale);
+    *sum = tomo_loss_cross_entropy(exec, hidden, tomo_decoder_head(t->model->decoder), t->labels,
+                                   (float)pass->scale);
     t->base.connector_seconds = placed - begun;
     t->base.language_seconds = tomo_seconds() - placed;
-    if (scale != 0 && hidden != NULL) tomo_tape_backward(exec);
+    if (pass->scale != 0 && hidden != NULL) tomo_tape_backward(exec);
     tomo_tape_clear(&t->base.tape);
     exec->tape = NULL;
     if (failure.status != TOMO_OK) {
@@ -293,7 +308,7 @@ static tomo_status report_pass(tomo_task *task, const tomo_pass *pass, tomo_pass
         passed->learned += (int64_t)r->labelled;
     }
     if (count == 0) return TOMO_OK;
-    tomo_status status = run_networks(t, count, at, pass->scale, &passed->sum, err);
+    tomo_status status = run_networks(t, pass, count, at, &passed->sum, err);
     passed->rows = t->starts[t->sequences];
     return status;
 }
@@ -349,6 +364,8 @@ static tomo_status report_reserve(tomo_task *task, tomo_error *err) {
         status = tomo_fail_memory(err, "training", values * sizeof(float));
     } else {
         double sum;
+        tomo_pick first = {0};
+        tomo_pass pass = {TOMO_SPLIT_TRAIN, &first, 1, 0, 1};
         for (int64_t k = 0; k < K; k++) f.kept[k] = k;
         fill_longest(t, &r);
         t->used[0] = &f;
@@ -356,7 +373,7 @@ static tomo_status report_reserve(tomo_task *task, tomo_error *err) {
             t->chosen[i] = &r;
             t->joins[i] = i > 0 && i * t->most_families / batch == (i - 1) * t->most_families / batch;
         }
-        if ((int64_t)r.count >= T) status = run_networks(t, batch, at, 1, &sum, err);
+        if ((int64_t)r.count >= T) status = run_networks(t, &pass, batch, at, &sum, err);
     }
     tomo_features_free(&f);
     free(r.ids);
