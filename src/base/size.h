@@ -1,5 +1,5 @@
-/* size.h - products and sums of sizes that come from outside (true when the result fits, false when not), and
- * the smaller of two. */
+/* size.h - products and sums of sizes that come from outside (true when the result fits, false when not), the
+ * smaller of two, and how many pieces hold so many. */
 #ifndef TOMO_BASE_SIZE_H
 #define TOMO_BASE_SIZE_H
 
@@ -17,6 +17,11 @@ static inline bool tomo_size_add(size_t a, size_t b, size_t *sum) {
 
 static inline int64_t tomo_smaller(int64_t a, int64_t b) {
     return a < b ? a : b;
+}
+
+/* How many pieces of `size` it takes to hold n. */
+static inline int64_t tomo_pieces(int64_t n, int64_t size) {
+    return (n + size - 1) / size;
 }
 
 /* The product of a shape; false when an axis is negative or the product does not fit int64. */

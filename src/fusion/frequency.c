@@ -1,5 +1,6 @@
 #include "fusion/frequency.h"
 
+#include "base/size.h"
 #include "tensor/gemm.h"
 #include "tensor/tape.h"
 
@@ -222,7 +223,7 @@ static filter_job describe(const tomo_exec *exec, const tomo_tensor *x, const in
     job.cells = COLUMNS_MOST / job.d;
     if (job.cells < 1) job.cells = 1;
     if (job.cells > job.w) job.cells = job.w;
-    job.chunks = (job.w + job.cells - 1) / job.cells;
+    job.chunks = tomo_pieces(job.w, job.cells);
     return job;
 }
 

@@ -1,6 +1,7 @@
 /* bench.c - stage times of a model beside the limits of the machine, measured in turn in the same run, since
  * shared machines change speed within minutes. */
 #include "base/clock.h"
+#include "base/size.h"
 #include "model/gemm_rate.h"
 #include "model/machine.h"
 #include "model/prompt.h"
@@ -161,7 +162,7 @@ static tomo_status bench_encoder(bench *b, tomo_error *err) {
     double seconds, times[MOST_REPEATS];
     const tomo_hooks *hooks = b->session->exec.hooks;
     int64_t batch = tomo_reading_batch(b->session->model);
-    int64_t batches = (b->options.slices + batch - 1) / batch;
+    int64_t batches = tomo_pieces(b->options.slices, batch);
     tomo_status status = one_batch(b, &seconds, err); /* the arena grows and pages are touched */
     for (int i = 0; i < b->options.repeats && status == TOMO_OK; i++) {
         double total = 0;

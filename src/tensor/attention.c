@@ -4,6 +4,7 @@
  * Sequences behind a common prefix are taken several at a time (a span), as long as they fit one strip: one
  * product has the scores of all of them with the prefix, one those with each other, of which those of another
  * sequence are then set to zero. */
+#include "base/size.h"
 #include "tensor/attention_half.h"
 #include "tensor/gemm.h"
 #include "tensor/ops.h"
@@ -295,7 +296,7 @@ static tomo_tensor *attend(tomo_exec *exec, attention_job job, int rank, const i
     job.kernels = exec->kernels;
     job.out = tomo_tensor_f32(out);
     bool few = job.queries <= TOMO_PRODUCT_ROWS && job.begins == NULL;
-    job.strips = (job.queries + STRIP - 1) / STRIP;
+    job.strips = tomo_pieces(job.queries, STRIP);
     job.rows = few ? TOMO_PRODUCT_ROWS : STRIP;
     tomo_arena_mark mark = tomo_arena_get_mark(exec->arena);
     job.scores =

@@ -1,5 +1,6 @@
 #include "tensor/attention_half.h"
 
+#include "base/size.h"
 #include "tensor/cpu/packed_kernels.h"
 #include "tensor/packed.h"
 
@@ -163,8 +164,8 @@ tomo_tensor *tomo_attention_half(tomo_exec *exec, const tomo_tensor *q, const to
                     .d = q->shape[3],
                     .scale = (float)scale,
                     .causal = causal};
-    job.key_panels = (job.keys + TOMO_PANEL - 1) / TOMO_PANEL;
-    job.d_panels = (job.d + TOMO_PANEL - 1) / TOMO_PANEL;
+    job.key_panels = tomo_pieces(job.keys, TOMO_PANEL);
+    job.d_panels = tomo_pieces(job.d, TOMO_PANEL);
     job.d_steps = (job.d + 1) / 2;
     job.key_steps = (job.keys + 1) / 2;
     tomo_tensor *out = tomo_exec_tensor(exec, 3, (int64_t[]){q->shape[0], job.queries, job.heads * job.d});

@@ -56,14 +56,10 @@ bool tomo_sgemm_transposed(int64_t m, int64_t n, int64_t k, float alpha, const f
     return dnnl_sgemm('T', 'N', m, n, k, alpha, a, a_stride, b, b_stride, beta, c, c_stride) == dnnl_success;
 }
 
-static int64_t pieces(int64_t n, int64_t size) {
-    return (n + size - 1) / size;
-}
-
 /* n cut into even pieces of at most about `most`: the size of one, a multiple of 16. */
 static int64_t even_piece(int64_t n, int64_t most) {
-    int64_t size = pieces(n, pieces(n, most));
-    return pieces(size, 16) * 16;
+    int64_t size = tomo_pieces(n, tomo_pieces(n, most));
+    return tomo_pieces(size, 16) * 16;
 }
 
 static void finish_tile(const gemm_job *job, int64_t row, int64_t rows, int64_t column, int64_t columns) {
@@ -160,12 +156,12 @@ void tomo_gemm(tomo_exec *exec, float *out, int64_t out_stride, const float *x, 
     job.block_rows = many ? BLOCK_ROWS : m;
     job.block_columns = many ? BLOCK_COLUMNS : STRIP_COLUMNS;
     if (!few && job.dtype == TOMO_F32 &&
-        pieces(m, job.block_rows) * pieces(job.n, job.block_columns) < WANTED_BLOCKS) {
+        tomo_pieces(m, job.block_rows) * tomo_pieces(job.n, job.block_columns) < WANTED_BLOCKS) {
         job.block_rows = even_piece(m, SMALL_ROWS);
         job.block_columns = even_piece(job.n, SMALL_COLUMNS);
     }
-    job.row_blocks = pieces(m, job.block_rows);
-    int64_t blocks = job.row_blocks * pieces(job.n, job.block_columns);
+    job.row_blocks = tomo_pieces(m, job.block_rows);
+    int64_t blocks = job.row_blocks * tomo_pieces(job.n, job.block_columns);
     tomo_arena_mark mark = tomo_arena_get_mark(exec->arena);
     if (few && job.dtype == TOMO_BF16) {
         float *arranged = tomo_exec_alloc(exec, m * job.k, sizeof *arranged);
@@ -200,7 +196,7 @@ typedef struct tiling {
 } tiling;
 
 static tiling tile(int64_t m, int64_t n, int64_t rows, int64_t columns) {
-    return (tiling){rows, columns, pieces(m, rows), pieces(m, rows) * pieces(n, columns)};
+    return (tiling){rows, columns, tomo_pieces(m, rows), tomo_pieces(m, rows) * tomo_pieces(n, columns)};
 }
 
 /* Gradients of one product, in one run of the threads; those that nobody wants have no blocks. */

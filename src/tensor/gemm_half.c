@@ -158,19 +158,15 @@ static void run_block(void *argument, int64_t block, int worker) {
         for (int64_t i = panel; i < last; i++) run_tiles(p, i, first, end, from);
 }
 
-static int64_t pieces(int64_t n, int64_t size) {
-    return (n + size - 1) / size;
-}
-
 /* Memory of both factors. inner: how many products an element is the sum of. */
 static bool reserve(tomo_exec *exec, product *p, int64_t inner) {
     p->half = exec->half_tape;
     p->kernels = exec->kernels;
-    p->steps = pieces(inner, 2);
-    p->panel_count = pieces(p->columns, TOMO_PANEL);
+    p->steps = tomo_pieces(inner, 2);
+    p->panel_count = tomo_pieces(p->columns, TOMO_PANEL);
     p->panel_bytes = p->steps * PANEL_STEP;
     /* Distances that are a multiple of 512 bytes would share few sets of the first-level cache. */
-    int64_t line = pieces((p->by_columns ? p->rows : p->steps) * PAIR, TOMO_ARENA_ALIGNMENT);
+    int64_t line = tomo_pieces((p->by_columns ? p->rows : p->steps) * PAIR, TOMO_ARENA_ALIGNMENT);
     int64_t bytes = (line + (line % 8 == 0)) * TOMO_ARENA_ALIGNMENT;
     p->a_row = p->by_columns ? PAIR : bytes;
     p->a_step = p->by_columns ? bytes : PAIR;
@@ -182,12 +178,12 @@ static bool reserve(tomo_exec *exec, product *p, int64_t inner) {
 static void run(tomo_exec *exec, product *p) {
     p->block_rows = BLOCK_ROWS;
     p->block_panels = BLOCK_PANELS;
-    if (pieces(p->rows, BLOCK_ROWS) * pieces(p->panel_count, BLOCK_PANELS) < FEW_BLOCKS) {
+    if (tomo_pieces(p->rows, BLOCK_ROWS) * tomo_pieces(p->panel_count, BLOCK_PANELS) < FEW_BLOCKS) {
         p->block_rows = SMALL_ROWS;
         p->block_panels = SMALL_PANELS;
     }
-    p->row_blocks = pieces(p->rows, p->block_rows);
-    tomo_pool_run(exec->pool, p->row_blocks * pieces(p->panel_count, p->block_panels), run_block, p);
+    p->row_blocks = tomo_pieces(p->rows, p->block_rows);
+    tomo_pool_run(exec->pool, p->row_blocks * tomo_pieces(p->panel_count, p->block_panels), run_block, p);
 }
 
 bool tomo_gemm_half_wanted(const tomo_exec *exec, const tomo_tensor *w, int64_t rows) {
@@ -204,7 +200,7 @@ void tomo_gemm_half(tomo_exec *exec, float *out, const float *x, int64_t m, cons
         pack_job of_x = {&p, x, m, k, NULL}, of_w = {&p, tomo_tensor_f32(w), n, k, words};
         if (words != NULL) {
             tomo_pool_run(exec->pool, p.panel_count, pack_outputs, &of_w);
-            tomo_pool_run(exec->pool, pieces(m, PACK_ROWS), pack_rows, &of_x);
+            tomo_pool_run(exec->pool, tomo_pieces(m, PACK_ROWS), pack_rows, &of_x);
             run(exec, &p);
         }
     }
@@ -218,8 +214,8 @@ static void backward_input(tomo_exec *exec, float *dx, const float *dy, int64_t 
     tomo_arena_mark mark = tomo_arena_get_mark(exec->arena);
     if (reserve(exec, &p, n)) {
         pack_job of_dy = {&p, dy, m, n, NULL}, of_w = {&p, tomo_tensor_f32(w), n, k, NULL};
-        tomo_pool_run(exec->pool, pieces(p.steps, PACK_STEPS), pack_inner, &of_w);
-        tomo_pool_run(exec->pool, pieces(m, PACK_ROWS), pack_rows, &of_dy);
+        tomo_pool_run(exec->pool, tomo_pieces(p.steps, PACK_STEPS), pack_inner, &of_w);
+        tomo_pool_run(exec->pool, tomo_pieces(m, PACK_ROWS), pack_rows, &of_dy);
         run(exec, &p);
     }
     tomo_arena_rewind(exec->arena, mark);
@@ -232,8 +228,8 @@ static void backward_weight(tomo_exec *exec, float *dw, const float *dy, const f
     tomo_arena_mark mark = tomo_arena_get_mark(exec->arena);
     if (reserve(exec, &p, m)) {
         pack_job of_dy = {&p, dy, m, n, NULL}, of_x = {&p, x, m, k, NULL};
-        tomo_pool_run(exec->pool, pieces(p.steps, PACK_STEPS), pack_columns, &of_dy);
-        tomo_pool_run(exec->pool, pieces(p.steps, PACK_STEPS), pack_inner, &of_x);
+        tomo_pool_run(exec->pool, tomo_pieces(p.steps, PACK_STEPS), pack_columns, &of_dy);
+        tomo_pool_run(exec->pool, tomo_pieces(p.steps, PACK_STEPS), pack_inner, &of_x);
         run(exec, &p);
     }
     tomo_arena_rewind(exec->arena, mark);

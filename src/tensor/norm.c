@@ -1,4 +1,5 @@
 /* norm.c - layer norm and RMS norm, forward and backward. */
+#include "base/size.h"
 #include "tensor/ops.h"
 #include "tensor/profile.h"
 #include "tensor/rowwise.h"
@@ -86,7 +87,7 @@ static void norm_backward(tomo_exec *exec, const tomo_node *node, bool centred) 
     if (g.moments == NULL) return;
     tomo_rows_run(exec, rows, n, norm_rows_backward, &g);
     if (node->inputs[1].grad != NULL || node->inputs[2].grad != NULL) {
-        tomo_pool_run(exec->pool, (n + NORM_COLUMNS - 1) / NORM_COLUMNS, norm_columns_backward, &g);
+        tomo_pool_run(exec->pool, tomo_pieces(n, NORM_COLUMNS), norm_columns_backward, &g);
     }
     tomo_arena_rewind(exec->arena, mark);
 }

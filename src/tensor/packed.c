@@ -166,8 +166,8 @@ tomo_status tomo_packed_create(tomo_pool *pool, const tomo_kernels *kernels, con
     tomo_packed *p = calloc(1, sizeof *p);
     if (p == NULL) return tomo_fail_memory(err, "packed weights", sizeof *p);
     *p = (tomo_packed){.packing = packing, .kernel = kernel, .n = n, .k = k};
-    p->panels = (n + TOMO_PANEL - 1) / TOMO_PANEL;
-    p->steps = (k + kernel->step - 1) / kernel->step;
+    p->panels = tomo_pieces(n, TOMO_PANEL);
+    p->steps = tomo_pieces(k, kernel->step);
     p->panel_bytes = (size_t)p->steps * kernel->panel_step_bytes;
     size_t pages = 0;
     bool fits = tomo_size_mul((size_t)p->panels, p->panel_bytes, &p->bytes) &&
@@ -296,10 +296,10 @@ static void run_block(void *argument, int64_t block, int worker) {
 static void cut(product_job *job, int threads) {
     int64_t most = ROW_BYTES / job->row_bytes / TOMO_TILE_ROWS * TOMO_TILE_ROWS, panels = 0;
     most = tomo_smaller(most < 4 * TOMO_TILE_ROWS ? 4 * TOMO_TILE_ROWS : most, LARGEST_ROWS);
-    job->row_blocks = (job->m + most - 1) / most;
-    int64_t rows = (job->m + job->row_blocks - 1) / job->row_blocks;
-    job->block_rows = (rows + TOMO_TILE_ROWS - 1) / TOMO_TILE_ROWS * TOMO_TILE_ROWS;
-    job->row_blocks = (job->m + job->block_rows - 1) / job->block_rows;
+    job->row_blocks = tomo_pieces(job->m, most);
+    int64_t rows = tomo_pieces(job->m, job->row_blocks);
+    job->block_rows = tomo_pieces(rows, TOMO_TILE_ROWS) * TOMO_TILE_ROWS;
+    job->row_blocks = tomo_pieces(job->m, job->block_rows);
     for (int i = 0; i < job->count; i++) panels += job->targets[i].packed->panels;
     int64_t piece = panels / (FEW_PIECES * threads);
     job->block_panels = job->m > FEW_ROWS ? BLOCK_PANELS : tomo_smaller(piece < 1 ? 1 : piece, FEW_PANELS);
@@ -325,7 +325,7 @@ void tomo_packed_products(tomo_exec *exec, const tomo_packed_target *targets, in
     for (int i = 1; i < count; i++) assert(tomo_packed_alike(p, targets[i].packed));
     int64_t line = TOMO_ARENA_ALIGNMENT;
     job.row_bytes = p->steps * (int64_t)job.kernel->row_step_bytes;
-    job.row_bytes = (job.row_bytes + line - 1) / line * line;
+    job.row_bytes = tomo_pieces(job.row_bytes, line) * line;
     /* Rows a multiple of 512 bytes apart would share few sets of the first-level cache. */
     if (job.row_bytes % 512 == 0) job.row_bytes += line;
     tomo_arena_mark mark = tomo_arena_get_mark(exec->arena);
@@ -333,7 +333,7 @@ void tomo_packed_products(tomo_exec *exec, const tomo_packed_target *targets, in
     job.x_scale = tomo_exec_alloc(exec, m, sizeof *job.x_scale);
     if (job.prepared == NULL || job.x_scale == NULL) return;
     cut(&job, tomo_pool_threads(exec->pool));
-    tomo_pool_run(exec->pool, (m + PREPARE_ROWS - 1) / PREPARE_ROWS, prepare_rows, &job);
+    tomo_pool_run(exec->pool, tomo_pieces(m, PREPARE_ROWS), prepare_rows, &job);
     tomo_pool_run(exec->pool, job.first_block[count], run_block, &job);
     tomo_arena_rewind(exec->arena, mark);
 }

@@ -1,5 +1,6 @@
 /* pointwise.c - activations, sums and products element by element, rotary positions; each with its backward.
  */
+#include "base/size.h"
 #include "tensor/ops.h"
 #include "tensor/profile.h"
 #include "tensor/rowwise.h"
@@ -135,7 +136,7 @@ static void pair_backward(tomo_exec *exec, const tomo_node *node) {
     if (job->b != NULL && job->b_rows < g.rows) {
         tomo_pool_run(exec->pool, job->b_rows, shared_pair_block, &g);
     } else {
-        tomo_pool_run(exec->pool, (g.rows + g.rows_per_block - 1) / g.rows_per_block, pair_block, &g);
+        tomo_pool_run(exec->pool, tomo_pieces(g.rows, g.rows_per_block), pair_block, &g);
     }
     tomo_arena_rewind(exec->arena, mark);
 }

@@ -1,5 +1,7 @@
 #include "tensor/rowwise.h"
 
+#include "base/size.h"
+
 typedef struct rows_job {
     tomo_rows_fn run;
     const void *argument;
@@ -16,5 +18,5 @@ static void run_block(void *argument, int64_t block, int worker) {
 
 void tomo_rows_run(tomo_exec *exec, int64_t rows, int64_t width, tomo_rows_fn run, const void *argument) {
     rows_job job = {run, argument, exec->kernels, rows, tomo_exec_rows_per_block(width)};
-    tomo_pool_run(exec->pool, (rows + job.rows_per_block - 1) / job.rows_per_block, run_block, &job);
+    tomo_pool_run(exec->pool, tomo_pieces(rows, job.rows_per_block), run_block, &job);
 }

@@ -1,5 +1,7 @@
 #include "tensor/tape.h"
 
+#include "base/size.h"
+
 #include <assert.h>
 #include <string.h>
 
@@ -69,7 +71,7 @@ float *tomo_tape_gradient(tomo_exec *exec, int64_t count) {
         float *grad = tomo_exec_alloc(exec, count, sizeof *grad);
         clear_floats job = {grad, count};
         if (grad != NULL)
-            tomo_pool_run(exec->pool, (count + CLEAR_BLOCK - 1) / CLEAR_BLOCK, clear_floats_block, &job);
+            tomo_pool_run(exec->pool, tomo_pieces(count, CLEAR_BLOCK), clear_floats_block, &job);
         return grad;
     }
     float *grad = tomo_arena_alloc(tape->gradients[tape->layer % 2], bytes);
@@ -108,7 +110,7 @@ static void clear_layer(tomo_exec *exec, const tomo_node *node, int64_t layer) {
     int64_t i = 0, blocks = 0;
     for (; node != NULL && (node->layer == 0 || node->layer >= layer); node = node->before) {
         if (node->layer != layer) continue;
-        blocks += (tomo_tensor_count(&node->output) + CLEAR_BLOCK - 1) / CLEAR_BLOCK;
+        blocks += tomo_pieces(tomo_tensor_count(&node->output), CLEAR_BLOCK);
         job.nodes[i] = node;
         job.ends[i++] = blocks;
     }

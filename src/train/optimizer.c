@@ -1,5 +1,7 @@
 #include "train/optimizer.h"
 
+#include "base/size.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +10,7 @@
 #define BLOCK 16384
 
 static int64_t blocks_of(const tomo_tensor *t) {
-    return (tomo_tensor_count(t) + BLOCK - 1) / BLOCK;
+    return tomo_pieces(tomo_tensor_count(t), BLOCK);
 }
 
 tomo_status tomo_optimizer_create(const tomo_adam *settings, const tomo_kernels *kernels,

@@ -1,6 +1,7 @@
 /* run.c - a recipe from start to end: its folder, its stages, what comes out. */
 #include "base/file.h"
 #include "base/folder.h"
+#include "base/size.h"
 #include "model/context.h"
 #include "train/trainer.h"
 
@@ -92,7 +93,7 @@ static tomo_status open_task(training_run *r, const tomo_stage *stage, tomo_task
                            .run = r->recipe.run,
                            .precision = r->recipe.trained_precision,
                            .seed = r->recipe.seed + 7919u * (uint64_t)r->position.stage,
-                           .slots = (per_step + r->parallel.ranks - 1) / r->parallel.ranks,
+                           .slots = tomo_pieces(per_step, r->parallel.ranks),
                            .skip_broken = r->options->skip_broken};
     if (stage->kind == TOMO_STAGE_LANGUAGE) return tomo_task_language(&o, task, err);
     if (stage->kind == TOMO_STAGE_CONTRASTIVE) return tomo_task_contrastive(&o, task, err);

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/folder.h"
+#include "base/size.h"
 #include "model/context.h"
 #include "train/order.h"
 
@@ -87,7 +88,7 @@ typedef struct portion {
 static portion portion_of(const loop *l, int64_t count) {
     int64_t rank = l->t->parallel->rank, ranks = l->t->parallel->ranks;
     if (l->stage->data.together == 1) return (portion){rank, count, ranks};
-    int64_t each = (count + ranks - 1) / ranks, first = rank * each < count ? rank * each : count;
+    int64_t each = tomo_pieces(count, ranks), first = rank * each < count ? rank * each : count;
     return (portion){first, first + each < count ? first + each : count, 1};
 }
 
@@ -118,7 +119,7 @@ typedef struct outcome {
 /* Micro-batches of this process: each contributes scale times its sum of losses. *sum is what their losses
  * come to, *planned and *learned how many losses were expected and summed. */
 static tomo_status learn(loop *l, double tokens, double values[3], tomo_error *err) {
-    int64_t batch = l->stage->batch, micros = (l->per_step + batch - 1) / batch;
+    int64_t batch = l->stage->batch, micros = tomo_pieces(l->per_step, batch);
     for (int64_t first = 0; first < l->count; first += batch) {
         int64_t count = l->count - first < batch ? l->count - first : batch;
         double weight = 0;
