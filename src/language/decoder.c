@@ -33,6 +33,7 @@ struct tomo_decoder {
 
 struct tomo_kv_cache {
     int64_t layers, heads, head_dim, capacity, length;
+    tomo_position_block block;
     float *data; /* [layers, 2 (key, value), heads, capacity, head_dim] */
 };
 
@@ -302,7 +303,8 @@ tomo_status tomo_kv_cache_create(const tomo_decoder *decoder, int64_t capacity, 
     }
     tomo_kv_cache *k = calloc(1, sizeof *k);
     if (k == NULL) return tomo_fail_memory(err, "key and value cache", sizeof *k);
-    *k = (tomo_kv_cache){c->layers, c->kv_heads, c->head_dim, capacity, 0, NULL};
+    *k = (tomo_kv_cache){
+        .layers = c->layers, .heads = c->kv_heads, .head_dim = c->head_dim, .capacity = capacity};
     k->data = aligned_alloc(TOMO_ARENA_ALIGNMENT,
                             (bytes + TOMO_ARENA_ALIGNMENT) / TOMO_ARENA_ALIGNMENT * TOMO_ARENA_ALIGNMENT);
     if (k->data == NULL) {
@@ -329,6 +331,12 @@ int64_t tomo_kv_cache_capacity(const tomo_kv_cache *cache) {
 void tomo_kv_cache_truncate(tomo_kv_cache *cache, int64_t length) {
     assert(length >= 0 && length <= cache->length);
     cache->length = length;
+    if (length == 0) cache->block = (tomo_position_block){0};
+}
+
+void tomo_kv_cache_share_position(tomo_kv_cache *cache, tomo_position_block block) {
+    assert(block.count == 0 || block.first >= cache->length);
+    cache->block = block;
 }
 
 /* Keys (which 0) or values (which 1) of one layer's first `length` tokens: [1, length, kv_heads, head_dim].
@@ -368,8 +376,9 @@ typedef struct context {
     rope_tables rope;
 } context;
 
-/* Angles are float32(position) * float32(frequency), as the library has them. */
-static rope_tables make_rope(const tomo_decoder *d, tomo_exec *exec, int64_t first, int64_t count) {
+/* Of positions first .. first + count - 1. Angles are float32(position) * float32(frequency), as the library
+ * has them. */
+static rope_tables turn_positions(const tomo_decoder *d, tomo_exec *exec, int64_t first, int64_t count) {
     int64_t half = d->config.head_dim / 2, shape[] = {count, half};
     rope_tables r = {tomo_exec_tensor(exec, 2, shape), tomo_exec_tensor(exec, 2, shape)};
     if (r.cosine == NULL || r.sine == NULL) return (rope_tables){NULL, NULL};
@@ -381,6 +390,27 @@ static rope_tables make_rope(const tomo_decoder *d, tomo_exec *exec, int64_t fir
         }
     }
     return r;
+}
+
+/* Of any positions [count], each of which is turned once. */
+static rope_tables make_rope(const tomo_decoder *d, tomo_exec *exec, const int64_t *positions,
+                             int64_t count) {
+    int64_t half = d->config.head_dim / 2, first = positions[0], last = first;
+    size_t bytes = (size_t)half * sizeof(float);
+    for (int64_t t = 1; t < count; t++) {
+        first = positions[t] < first ? positions[t] : first;
+        last = positions[t] > last ? positions[t] : last;
+    }
+    rope_tables one = turn_positions(d, exec, first, last - first + 1);
+    rope_tables all = {tomo_exec_tensor(exec, 2, (int64_t[]){count, half}),
+                       tomo_exec_tensor(exec, 2, (int64_t[]){count, half})};
+    if (one.sine == NULL || all.cosine == NULL || all.sine == NULL) return (rope_tables){NULL, NULL};
+    for (int64_t t = 0; t < count; t++) {
+        int64_t from = (positions[t] - first) * half;
+        memcpy(tomo_tensor_f32(all.cosine) + t * half, tomo_tensor_f32(one.cosine) + from, bytes);
+        memcpy(tomo_tensor_f32(all.sine) + t * half, tomo_tensor_f32(one.sine) + from, bytes);
+    }
+    return all;
 }
 
 /* x [T, heads * head_dim] -> [T, heads, head_dim], normed a head where the family does so, and turned. */
@@ -468,7 +498,11 @@ tomo_tensor *tomo_decoder_forward(const tomo_decoder *d, tomo_exec *exec, tomo_k
     if (embeddings == NULL || exec->error.status != TOMO_OK) return NULL;
     int64_t T = embeddings->shape[0];
     assert(cache->length + T <= cache->capacity && exec->tape == NULL);
-    context at = {.cache = cache, .rope = make_rope(d, exec, cache->length, T)};
+    int64_t *positions = tomo_exec_alloc(exec, T, sizeof *positions);
+    if (positions == NULL) return NULL;
+    for (int64_t t = 0; t < T; t++) positions[t] = tomo_position_in(cache->block, cache->length + t);
+    context at = {.cache = cache, .rope = make_rope(d, exec, positions, T)};
+    if (at.rope.sine == NULL) return NULL;
     tomo_tensor *out = run_layers(d, exec, &at, embeddings);
     if (out != NULL) cache->length += T;
     return out;
@@ -480,29 +514,28 @@ static int64_t first_position(const int64_t *starts, const int64_t *prefixes, in
     return starts[prefixes[i] + 1] - starts[prefixes[i]];
 }
 
+/* Of each row: its place in its sequence, behind its prefix. */
+static int64_t *count_positions(tomo_exec *exec, const int64_t *starts, const int64_t *prefixes,
+                                int64_t count) {
+    int64_t *positions = tomo_exec_alloc(exec, starts[count], sizeof *positions);
+    for (int64_t i = 0; i < count && positions != NULL; i++) {
+        int64_t first = first_position(starts, prefixes, i);
+        for (int64_t t = starts[i]; t < starts[i + 1]; t++) positions[t] = first + t - starts[i];
+    }
+    return positions;
+}
+
 tomo_tensor *tomo_decoder_forward_packed(const tomo_decoder *d, tomo_exec *exec,
                                          const tomo_tensor *embeddings, const int64_t *starts,
-                                         const int64_t *prefixes, int64_t count) {
+                                         const int64_t *prefixes, const int64_t *positions, int64_t count) {
     if (embeddings == NULL || exec->error.status != TOMO_OK) return NULL;
-    int64_t T = embeddings->shape[0], half = d->config.head_dim / 2, longest = 0;
+    int64_t T = embeddings->shape[0];
     assert(count >= 1 && starts[0] == 0 && starts[count] == T);
-    for (int64_t i = 0; i < count; i++) {
-        int64_t end = first_position(starts, prefixes, i) + starts[i + 1] - starts[i];
-        longest = end > longest ? end : longest;
-    }
-    context at = {.starts = starts, .prefixes = prefixes, .sequences = count};
-    rope_tables one = make_rope(d, exec, 0, longest);
-    at.rope = (rope_tables){tomo_exec_tensor(exec, 2, (int64_t[]){T, half}),
-                            tomo_exec_tensor(exec, 2, (int64_t[]){T, half})};
-    if (one.sine == NULL || at.rope.cosine == NULL || at.rope.sine == NULL) return NULL;
-    for (int64_t i = 0; i < count; i++) {
-        int64_t first = first_position(starts, prefixes, i) * half;
-        size_t bytes = (size_t)((starts[i + 1] - starts[i]) * half) * sizeof(float);
-        memcpy(tomo_tensor_f32(at.rope.cosine) + starts[i] * half, tomo_tensor_f32(one.cosine) + first,
-               bytes);
-        memcpy(tomo_tensor_f32(at.rope.sine) + starts[i] * half, tomo_tensor_f32(one.sine) + first, bytes);
-    }
-    return run_layers(d, exec, &at, embeddings);
+    if (positions == NULL) positions = count_positions(exec, starts, prefixes, count);
+    if (positions == NULL) return NULL;
+    context at = {
+        .starts = starts, .prefixes = prefixes, .sequences = count, .rope = make_rope(d, exec, positions, T)};
+    return at.rope.sine == NULL ? NULL : run_layers(d, exec, &at, embeddings);
 }
 
 const tomo_linear *tomo_decoder_head(const tomo_decoder *d) {

@@ -51,6 +51,19 @@ tomo_status tomo_decoder_parameters(const tomo_decoder_config *config, tomo_para
 
 /* Keys and values of the tokens so far. */
 typedef struct tomo_kv_cache tomo_kv_cache;
+
+/* Tokens first .. first + count - 1 of a text that all stand at position `first`; those behind them are
+ * counted on from there. Visual tokens say themselves where they are from, and a language model that cannot
+ * tell them apart by their positions finds what it looks for by what they say: what it learned with few it
+ * does with many. {0}: every token has a position of its own. */
+typedef struct tomo_position_block {
+    int64_t first, count;
+} tomo_position_block;
+
+static inline int64_t tomo_position_in(tomo_position_block block, int64_t token) {
+    if (block.count == 0 || token < block.first) return token;
+    return token < block.first + block.count ? block.first : token - block.count + 1;
+}
 tomo_status tomo_kv_cache_create(const tomo_decoder *decoder, int64_t capacity, tomo_kv_cache **cache,
                                  tomo_error *err);
 void tomo_kv_cache_free(tomo_kv_cache *cache);
@@ -58,6 +71,8 @@ int64_t tomo_kv_cache_length(const tomo_kv_cache *cache);
 int64_t tomo_kv_cache_capacity(const tomo_kv_cache *cache);
 /* Forgets the tokens from `length` on. */
 void tomo_kv_cache_truncate(tomo_kv_cache *cache, int64_t length);
+/* Of the tokens to come those of `block` share a position; forgotten when the cache is emptied. */
+void tomo_kv_cache_share_position(tomo_kv_cache *cache, tomo_position_block block);
 
 /* ids [count], each below V -> their embeddings [count, H]. */
 tomo_tensor *tomo_decoder_embed(const tomo_decoder *decoder, tomo_exec *exec, const int32_t *ids,
@@ -70,10 +85,11 @@ tomo_tensor *tomo_decoder_forward(const tomo_decoder *decoder, tomo_exec *exec, 
                                   const tomo_tensor *embeddings);
 /* The same for whole sequences without a cache, one behind the other: sequence i has the rows starts[i] ..
  * starts[i + 1] - 1 (starts [count + 1]) and begins at position 0, or behind sequence prefixes[i], as if that
- * stood before it alone (-1, or prefixes NULL: none; ops.h has the order). May leave notes on a tape. */
+ * stood before it alone (-1, or prefixes NULL: none; ops.h has the order). positions [T]: of each row, or
+ * NULL: counted. May leave notes on a tape. */
 tomo_tensor *tomo_decoder_forward_packed(const tomo_decoder *decoder, tomo_exec *exec,
                                          const tomo_tensor *embeddings, const int64_t *starts,
-                                         const int64_t *prefixes, int64_t count);
+                                         const int64_t *prefixes, const int64_t *positions, int64_t count);
 /* The output layer H -> V, its weight with its gradient where it is trained. */
 const tomo_linear *tomo_decoder_head(const tomo_decoder *decoder);
 /* hidden [T, H] -> logits [T, V] */

@@ -41,15 +41,17 @@ static tomo_status read_language(const cJSON *root, const char *path, tomo_model
 }
 
 static tomo_status read_prompt(const cJSON *root, const char *path, tomo_model_config *c, tomo_error *err) {
-    static const char *const known[] = {"image_token", "image", "system", "report", "format", "answer", NULL};
+    static const char *const known[] = {"image_token", "image",  "image_positions", "system",
+                                        "report",      "format", "answer",          NULL};
     tomo_json_at at = {path, "prompt."};
     const cJSON *section = tomo_json_get(root, "prompt");
-    const char *format = "chat", *answer = "letter";
+    const char *format = "chat", *answer = "letter", *positions = "sequence";
     c->report = STANDARD_REPORT;
     c->image = true;
     tomo_status status = tomo_json_only(section, at, known, err);
     if (status == TOMO_OK) status = tomo_json_text(section, "image_token", at, true, &c->image_token, err);
     if (status == TOMO_OK) status = tomo_json_bool(section, "image", at, false, &c->image, err);
+    if (status == TOMO_OK) status = tomo_json_text(section, "image_positions", at, false, &positions, err);
     if (status == TOMO_OK) status = tomo_json_text(section, "system", at, false, &c->system, err);
     if (status == TOMO_OK) status = tomo_json_text(section, "report", at, false, &c->report, err);
     if (status == TOMO_OK) status = tomo_json_text(section, "format", at, false, &format, err);
@@ -63,6 +65,12 @@ static tomo_status read_prompt(const cJSON *root, const char *path, tomo_model_c
     if (!c->text_first && strcmp(answer, "letter") != 0) {
         return tomo_fail(err, TOMO_E_HEADER, "%s: \"prompt.answer\" is \"%.40s\"; letter or text is wanted",
                          path, answer);
+    }
+    c->image_positions_shared = strcmp(positions, "shared") == 0;
+    if (!c->image_positions_shared && strcmp(positions, "sequence") != 0) {
+        return tomo_fail(err, TOMO_E_HEADER,
+                         "%s: \"prompt.image_positions\" is \"%.40s\"; sequence or shared is wanted", path,
+                         positions);
     }
     c->prompt_format = strcmp(format, "m3d") == 0 ? TOMO_PROMPT_M3D : TOMO_PROMPT_CHAT;
     return TOMO_OK;

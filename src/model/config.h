@@ -28,7 +28,9 @@ typedef struct tomo_model_config {
     const char *image_token, *system, *report; /* system NULL: none */
     tomo_prompt_format prompt_format;
     bool text_first; /* closed questions: "lung: C." is answered instead of "C. lung" */
-    bool image;      /* false: the scan is not looked at, and prompts have no place for it */
+    /* Visual tokens share a position (language/decoder.h) instead of having one each. */
+    bool image_positions_shared;
+    bool image; /* false: the scan is not looked at, and prompts have no place for it */
 } tomo_model_config;
 
 /* Unknown keys are refused by name (TOMO_E_HEADER). *config is freed by tomo_model_config_free, also after a

@@ -120,6 +120,17 @@ tomo_status tomo_prompt_text(const tomo_model *m, const char *text, bool chat, t
     return tomo_chat_encode(m->chat, m->tokenizer, &message, 1, true, m->image_id, ids, err);
 }
 
+tomo_position_block tomo_prompt_positions(const tomo_model *m, const int32_t *ids, size_t count) {
+    tomo_position_block block = {0};
+    if (!m->config.image_positions_shared) return block;
+    for (size_t i = 0; i < count; i++) {
+        if (ids[i] != m->image_id) continue;
+        if (block.count == 0) block.first = (int64_t)i;
+        block.count = (int64_t)i + 1 - block.first;
+    }
+    return block;
+}
+
 tomo_tensor *tomo_prompt_embed(const tomo_model *m, tomo_exec *exec, const tomo_ids *ids, const float *tokens,
                                int64_t token_count) {
     const tomo_decoder_config *c = tomo_decoder_get_config(m->decoder);

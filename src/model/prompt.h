@@ -31,6 +31,10 @@ tomo_status tomo_prompt_m3d(const tomo_model *model, const char *text, int64_t i
 tomo_status tomo_prompt_text(const tomo_model *model, const char *text, bool chat, tomo_ids *ids,
                              tomo_error *err);
 
+/* The placeholders among ids, which stand in a row, as tokens of one position; {0} where the model gives each
+ * its own. */
+tomo_position_block tomo_prompt_positions(const tomo_model *model, const int32_t *ids, size_t count);
+
 /* ids -> embeddings [count, H] in the exec's arena, placeholders replaced by tokens [T, H] in order (tokens
  * NULL: none are wanted). Ids that the language model does not have, or another number of placeholders than
  * T, are refused. */

@@ -120,6 +120,7 @@ static bool read_prefix(tomo_session *s, const tomo_ids *ids, size_t length, tom
     tomo_arena_reset(s->exec.arena);
     tomo_tensor *x = tomo_prompt_embed(s->model, &s->exec, &prefix, s->reading.tokens,
                                        tomo_model_config_image_tokens(&s->model->config));
+    tomo_kv_cache_share_position(s->cache, tomo_prompt_positions(s->model, prefix.data, prefix.count));
     (void)tomo_decoder_extend(s->model->decoder, &s->exec, s->cache, x);
     if (tomo_exec_status(&s->exec, err) != TOMO_OK) return false;
     for (size_t i = 0; i < length; i++) {

@@ -75,7 +75,7 @@ static tomo_status run_networks(contrastive_task *t, int64_t count, double scale
     tomo_tensor *image = tomo_vit_pool(tomo_encoder_vit(t->encoder), exec, &pixels, t->base.stage->pooling);
     image = tomo_op_linear(exec, image, &t->image_head, TOMO_ACT_NONE, NULL);
     tomo_tensor *x = tomo_decoder_embed(t->decoder, exec, t->ids, t->starts[count]);
-    x = tomo_decoder_forward_packed(t->decoder, exec, x, t->starts, NULL, count);
+    x = tomo_decoder_forward_packed(t->decoder, exec, x, t->starts, NULL, NULL, count);
     x = t->base.stage->pooling == TOMO_POOLING_MEAN ? tomo_op_mean_rows(exec, x, t->starts, count)
                                                     : tomo_op_rows(exec, x, t->lasts, count);
     tomo_tensor *text = tomo_op_linear(exec, x, &t->text_head, TOMO_ACT_NONE, NULL);

@@ -53,7 +53,7 @@ static tomo_status run_network(language_task *t, int64_t count, double scale, do
     tomo_arena_reset(exec->arena);
     exec->tape = scale != 0 ? &t->base.tape : NULL;
     tomo_tensor *x = tomo_decoder_embed(t->decoder, exec, t->packed, t->starts[count]);
-    x = tomo_decoder_forward_packed(t->decoder, exec, x, t->starts, NULL, count);
+    x = tomo_decoder_forward_packed(t->decoder, exec, x, t->starts, NULL, NULL, count);
     *sum = tomo_loss_cross_entropy(exec, x, tomo_decoder_head(t->decoder), t->labels, (float)scale);
     if (scale != 0 && x != NULL) tomo_tape_backward(exec);
     tomo_tape_clear(&t->base.tape);

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "model/context.h"
+#include "model/prompt.h"
 #include "tensor/loss.h"
 #include "train/feature_cache.h"
 #include "train/feature_noise.h"
@@ -48,6 +49,7 @@ typedef struct report_task {
                                         sample whose scan goes there */
     int64_t *places;
     int32_t *ids, *labels;
+    int64_t *positions;
 } report_task;
 
 /* --------------------------------------------------------------------------- rendering */
@@ -196,8 +198,10 @@ static tomo_status find_features(report_task *t, const tomo_pass *pass, int64_t 
  * the logits at a place predict. */
 static void add_sequence(report_task *t, const tomo_rendered *r, int64_t from, int64_t to, int64_t prefix) {
     int64_t start = t->starts[t->sequences] - from;
+    tomo_position_block block = tomo_prompt_positions(t->model, r->ids, r->count);
     for (int64_t k = from; k < to; k++) {
         t->ids[start + k] = r->ids[k];
+        t->positions[start + k] = tomo_position_in(block, k);
         t->labels[start + k] = k + 1 < (int64_t)r->count ? r->labels[k + 1] : TOMO_LABEL_NONE;
     }
     t->prefixes[t->sequences++] = prefix;
@@ -273,8 +277,8 @@ static tomo_status run_networks(report_task *t, const tomo_pass *pass, int64_t c
         x = place_scan(t, pass, x, t->heads[i], at[t->scans_of_heads[i]], &failure);
     double placed = tomo_seconds();
     bool shared = t->sequences > count;
-    tomo_tensor *hidden = tomo_decoder_forward_packed(t->model->decoder, exec, x, t->starts,
-                                                      shared ? t->prefixes : NULL, t->sequences);
+    tomo_tensor *hidden = tomo_decoder_forward_packed(
+        t->model->decoder, exec, x, t->starts, shared ? t->prefixes : NULL, t->positions, t->sequences);
     *sum = tomo_loss_cross_entropy(exec, hidden, tomo_decoder_head(t->model->decoder), t->labels,
                                    (float)pass->scale);
     t->base.connector_seconds = placed - begun;
@@ -412,6 +416,7 @@ static void report_free(tomo_task *task) {
     free(t->places);
     free(t->ids);
     free(t->labels);
+    free(t->positions);
     free(t->chosen);
     free(t);
 }
@@ -506,10 +511,12 @@ static tomo_status make_room(report_task *t, tomo_error *err) {
     t->places = calloc(tokens + batch + 1, sizeof *t->places);
     t->ids = calloc(tokens + 1, sizeof *t->ids);
     t->labels = calloc(tokens + 1, sizeof *t->labels);
+    t->positions = calloc(tokens + 1, sizeof *t->positions);
     t->chosen = calloc(batch, sizeof *t->chosen);
     bool good = t->slots != NULL && t->features != NULL && t->used != NULL && t->joins != NULL &&
                 t->starts != NULL && t->prefixes != NULL && t->heads != NULL && t->scans_of_heads != NULL &&
-                t->places != NULL && t->ids != NULL && t->labels != NULL && t->chosen != NULL;
+                t->places != NULL && t->ids != NULL && t->labels != NULL && t->positions != NULL &&
+                t->chosen != NULL;
     return good ? count_families(t, err) : tomo_fail_memory(err, "training", tokens * 16);
 }
 

@@ -146,7 +146,7 @@ static tomo_tensor *embeds_of(training_run *r, const micro *m, const tomo_tensor
 }
 
 static tomo_tensor *hidden_of(training_run *r, const micro *m, const tomo_tensor *embeds) {
-    return tomo_decoder_forward_packed(r->decoder, &machine.exec, embeds, m->starts, NULL, m->rows);
+    return tomo_decoder_forward_packed(r->decoder, &machine.exec, embeds, m->starts, NULL, NULL, m->rows);
 }
 
 /* Forward and backward of one micro-batch; the gradient of the sum of its losses is multiplied with scale.
@@ -211,7 +211,8 @@ static void compare_logits(training_run *r, const tomo_decoder *decoder, const c
     int64_t V = want->shape[2];
     tomo_tensor *x = tomo_decoder_embed(decoder, &machine.exec, m.ids, m.total);
     x = tomo_op_replace_rows(&machine.exec, x, image_of(r, 0, &m), m.places);
-    tomo_tensor *hidden = tomo_decoder_forward_packed(decoder, &machine.exec, x, m.starts, NULL, m.rows);
+    tomo_tensor *hidden =
+        tomo_decoder_forward_packed(decoder, &machine.exec, x, m.starts, NULL, NULL, m.rows);
     tomo_tensor *logits = tomo_decoder_logits(decoder, &machine.exec, hidden);
     for (int64_t b = 0; b < m.rows && logits != NULL; b++) {
         double d =

@@ -63,7 +63,7 @@ static tomo_tensor *forward(void *decoder, tomo_exec *exec) {
     int32_t ids[COUNT];
     for (int i = 0; i < COUNT; i++) ids[i] = (int32_t)(i * 37 % 300);
     tomo_tensor *x = tomo_decoder_embed(d, exec, ids, COUNT);
-    x = tomo_decoder_forward_packed(d, exec, x, starts, NULL, 1);
+    x = tomo_decoder_forward_packed(d, exec, x, starts, NULL, NULL, 1);
     return tomo_op_linear(exec, x, tomo_decoder_head(d), TOMO_ACT_NONE, NULL);
 }
 
