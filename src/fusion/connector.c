@@ -340,9 +340,11 @@ tomo_tensor *tomo_connector_forward(const tomo_connector *n, tomo_exec *exec, co
                             : tomo_vit3d_forward(&n->vit3d, c, exec, &deep);
     tomo_tensor *tokens = tomo_op_adaptive_pool3d(exec, x, c->tokens);
     if (tokens == NULL) return NULL;
-    *tokens = tomo_tensor_reshape(tokens, 2, (int64_t[]){tomo_connector_token_count(c), c->width});
+    int64_t plane = c->tokens[1] * c->tokens[2];
+    *tokens = tomo_tensor_reshape(tokens, 2, (int64_t[]){c->tokens[0] * plane, c->width});
     tomo_exec_show(exec, tokens, "compressed");
     if (fusion) tokens = run_injection(n, exec, tokens, features);
+    if (c->summary) tokens = tomo_op_append_largest(exec, tokens, plane);
     tokens = tomo_op_linear(exec, tokens, &n->proj1, TOMO_ACT_GELU, NULL);
     return tomo_op_linear(exec, tokens, &n->proj2, TOMO_ACT_NONE, NULL);
 }

@@ -37,6 +37,7 @@ typedef struct tomo_connector_config {
     int64_t filter_bins, fusion_blocks, injection_layers;
     bool spatial, frequency; /* ablation switches: the branches of a fusion block */
     tomo_slice_position position;
+    bool summary; /* behind the tokens, for each place in the plane, the largest values over the slices */
     /* vit3d: transformer blocks; how many slices it reads, all of the scan's and as many of every scan's; how
      * many of them one patch holds */
     int64_t blocks, slices, patch_slices;

@@ -69,10 +69,23 @@ static tomo_status parse_common(const cJSON *section, tomo_json_at at, tomo_conn
 
 static tomo_status parse_fusion(const cJSON *section, tomo_json_at at, tomo_connector_config *c,
                                 tomo_error *err) {
-    static const char *const known[] = {
-        "kind",     "width",  "filter_bins",   "fusion_blocks", "injection_layers", "heads",   "mlp_ratio",
-        "tokens",   "layers", "encoder_width", "grid",          "language_width",   "spatial", "frequency",
-        "position", NULL};
+    static const char *const known[] = {"kind",
+                                        "width",
+                                        "filter_bins",
+                                        "fusion_blocks",
+                                        "injection_layers",
+                                        "heads",
+                                        "mlp_ratio",
+                                        "tokens",
+                                        "layers",
+                                        "encoder_width",
+                                        "grid",
+                                        "language_width",
+                                        "spatial",
+                                        "frequency",
+                                        "position",
+                                        "summary",
+                                        NULL};
     static const char *const positions[2] = {"relative", "mm"};
     const number numbers[] = {
         {"filter_bins", 1, 4096, &c->filter_bins},
@@ -86,6 +99,7 @@ static tomo_status parse_fusion(const cJSON *section, tomo_json_at at, tomo_conn
     if (status == TOMO_OK) status = parse_numbers(section, at, numbers, 3, err);
     if (status == TOMO_OK) status = tomo_json_bool(section, "spatial", at, false, &c->spatial, err);
     if (status == TOMO_OK) status = tomo_json_bool(section, "frequency", at, false, &c->frequency, err);
+    if (status == TOMO_OK) status = tomo_json_bool(section, "summary", at, false, &c->summary, err);
     if (status == TOMO_OK) status = parse_name(section, "position", at, positions, &mm, err);
     c->position = mm ? TOMO_POSITION_MM : TOMO_POSITION_RELATIVE;
     return status;
@@ -133,5 +147,5 @@ tomo_status tomo_connector_parse(const cJSON *section, tomo_json_at at, tomo_con
 }
 
 int64_t tomo_connector_token_count(const tomo_connector_config *config) {
-    return config->tokens[0] * config->tokens[1] * config->tokens[2];
+    return (config->tokens[0] + config->summary) * config->tokens[1] * config->tokens[2];
 }

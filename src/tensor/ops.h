@@ -103,5 +103,8 @@ static inline void tomo_pool_window(int64_t i, int64_t size, int64_t bins, int64
 }
 /* x [K, h, w, d] -> [bins[0], bins[1], bins[2], d]. torch.nn.functional.adaptive_avg_pool3d. */
 tomo_tensor *tomo_op_adaptive_pool3d(tomo_exec *exec, const tomo_tensor *x, const int64_t bins[3]);
+/* x [n m, d], n groups of m rows -> [(n + 1) m, d]: x, and behind it the largest values of each row over the
+ * groups. Where several are largest the first gets the gradient. */
+tomo_tensor *tomo_op_append_largest(tomo_exec *exec, const tomo_tensor *x, int64_t m);
 
 #endif

@@ -1,4 +1,5 @@
-/* spatial.c - operations that look at neighbours: patches, depthwise convolution, adaptive pooling. */
+/* spatial.c - operations that look at neighbours: patches, depthwise convolution, adaptive pooling,
+ * the largest of a row over groups. */
 #include "tensor/ops.h"
 #include "tensor/rowwise.h"
 #include "tensor/tape.h"
@@ -246,5 +247,57 @@ tomo_tensor *tomo_op_adaptive_pool3d(tomo_exec *exec, const tomo_tensor *x, cons
     pool_job job = {x, tomo_tensor_f32(out), {bins[0], bins[1], bins[2]}};
     tomo_rows_run(exec, cells, tomo_tensor_count(x) / (cells > 0 ? cells : 1), pool_rows, &job);
     tomo_tape_record(exec, pool_backward, out, &x, 1, &job, sizeof job);
+    return out;
+}
+
+/* ------------------------------------------------------------- the largest over groups */
+
+typedef struct largest_job {
+    const float *x;
+    float *out;
+    int64_t groups, m, d;
+    int32_t *from; /* [m, d]: the group whose value it is */
+} largest_job;
+
+static void largest_rows(const void *argument, const tomo_kernels *kernels, int64_t first, int64_t end) {
+    (void)kernels;
+    const largest_job *job = argument;
+    for (int64_t r = first; r < end; r++) {
+        float *out = job->out + r * job->d;
+        int32_t *from = job->from + r * job->d;
+        memcpy(out, job->x + r * job->d, (size_t)job->d * sizeof *out);
+        memset(from, 0, (size_t)job->d * sizeof *from);
+        for (int64_t g = 1; g < job->groups; g++) {
+            const float *x = job->x + (g * job->m + r) * job->d;
+            for (int64_t i = 0; i < job->d; i++) {
+                if (x[i] <= out[i]) continue;
+                out[i] = x[i];
+                from[i] = (int32_t)g;
+            }
+        }
+    }
+}
+
+static void largest_backward(tomo_exec *exec, const tomo_node *node) {
+    const largest_job *job = node->attributes;
+    float *dx = node->inputs[0].grad;
+    int64_t count = job->groups * job->m * job->d;
+    if (dx == NULL) return;
+    exec->kernels->add(dx, dx, node->output.grad, count);
+    const float *dy = node->output.grad + count;
+    for (int64_t i = 0; i < job->m * job->d; i++) dx[job->from[i] * job->m * job->d + i] += dy[i];
+}
+
+tomo_tensor *tomo_op_append_largest(tomo_exec *exec, const tomo_tensor *x, int64_t m) {
+    if (x == NULL || exec->error.status != TOMO_OK) return NULL;
+    assert(x->rank == 2 && tomo_tensor_is_contiguous(x) && x->shape[0] % m == 0 && x->shape[0] > 0);
+    int64_t rows = x->shape[0], d = x->shape[1];
+    tomo_tensor *out = tomo_exec_tensor(exec, 2, (int64_t[]){rows + m, d});
+    int32_t *from = tomo_exec_alloc(exec, m * d, sizeof *from);
+    if (out == NULL || from == NULL) return NULL;
+    memcpy(out->data, x->data, (size_t)(rows * d) * sizeof(float));
+    largest_job job = {tomo_tensor_f32(x), tomo_tensor_f32(out) + rows * d, rows / m, m, d, from};
+    tomo_rows_run(exec, m, rows / m * d, largest_rows, &job);
+    tomo_tape_record(exec, largest_backward, out, &x, 1, &job, sizeof job);
     return out;
 }

@@ -348,9 +348,9 @@ static tomo_status read_all(reader *r, tomo_recipe *recipe, tomo_recipe_data *da
     if (status == TOMO_OK) status = read_precision(r, root, "precision", &recipe->precision);
     if (status == TOMO_OK) status = read_precision(r, root, "trained_precision", &recipe->trained_precision);
     if (status == TOMO_OK && (recipe->config = tomo_json_get(root, "config")) != NULL) {
-        /* Of the connector what has no weights: how many visual tokens they are pooled to. */
+        /* Of the connector what has no weights: which visual tokens there are. */
         static const char *const sections[] = {"volume", "prune", "prompt", "connector", NULL};
-        static const char *const of_connector[] = {"tokens", NULL};
+        static const char *const of_connector[] = {"tokens", "summary", NULL};
         const cJSON *connector = tomo_json_get(recipe->config, "connector");
         status = tomo_json_only(recipe->config, (tomo_json_at){r->at.file, "config."}, sections, r->err);
         if (status == TOMO_OK && connector != NULL) {

@@ -346,6 +346,18 @@ static tomo_tensor *forward_spatial(void *user, tomo_exec *e) {
     return tomo_op_adaptive_pool3d(e, &l->t[0], bins);
 }
 
+static tomo_tensor *forward_largest(void *user, tomo_exec *e) {
+    leaves *l = user;
+    return tomo_op_append_largest(e, &l->t[0], 3);
+}
+
+static void the_largest_over_groups(void **state) {
+    (void)state;
+    leaves l = {0};
+    LEAF(&l, 12, 18);
+    check("largest", &l, forward_largest);
+}
+
 static void convolution_and_pooling(void **state) {
     (void)state;
     for (int variant = 0; variant < 2; variant++) {
@@ -506,6 +518,7 @@ int main(void) {
         cmocka_unit_test(attention),
         cmocka_unit_test(a_shared_prefix_equals_copies_of_it),
         cmocka_unit_test(convolution_and_pooling),
+        cmocka_unit_test(the_largest_over_groups),
         cmocka_unit_test(losses),
         cmocka_unit_test(a_stack_of_layers),
         cmocka_unit_test(two_stacks_of_layers),
