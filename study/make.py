@@ -3,6 +3,7 @@
 A maker fills `folder`, which becomes the piece's own when it returns. Paths in recipes are relative, so that they stay
 right then. A maker that was stopped finds what it left in the same folder.
 """
+import collections
 import csv
 import json
 import os
@@ -115,6 +116,26 @@ def model(study, piece, folder):
                        "--seed", str(piece.recipe["seed"]), "--config", folder / "settings.json"])
 
 
+def balanced(rows, most):
+    """Without some of the questions whose answer is common: to each question's words, an answer is left at most so many
+    times as often as the mean of the others. What is left is spread evenly over the rows."""
+    answers = collections.defaultdict(collections.Counter)
+    for row in rows:
+        answers[row["question"]][row["answer"]] += 1
+    seen = collections.Counter()
+    for row in rows:
+        question, answer = row["question"], row["answer"]
+        counts = answers[question]
+        count, others = counts[answer], len(counts) - 1
+        if question and others > 0:
+            left = min(count, round(most * (counts.total() - count) / others))
+            place = seen[question, answer]
+            seen[question, answer] += 1
+            if (place + 1) * left // count == place * left // count:
+                continue
+        yield row
+
+
 def table(study, piece, folder):
     """scans.csv with some of the training scans and all of the validation's, beside the data sets themselves."""
     first, count = piece.recipe["first"], piece.recipe["count"]
@@ -128,9 +149,11 @@ def table(study, piece, folder):
             if out is None:
                 out = csv.DictWriter(f, list(rows[0]))
                 out.writeheader()
+            rows = [row for row in rows if row["scan"] in taken]
+            if role == "train" and "balance" in piece.recipe:
+                rows = balanced(rows, piece.recipe["balance"])
             for row in rows:
-                if row["scan"] in taken:
-                    out.writerow({**row, "scan": beside(piece.needs[role], "data", row["scan"]), "split": role})
+                out.writerow({**row, "scan": beside(piece.needs[role], "data", row["scan"]), "split": role})
 
 
 def align(study, piece, folder):

@@ -189,8 +189,10 @@ class Plan:
         count = self.json["data"]["train"]["options"]["count"]
         if n > count:
             raise StudyError(f"{self.path}: {n} scans of {count}; data.train.options.count must be larger")
-        return self.add("table", f"table-n{n}-s{seed}", {
-            "first": (seed - 1) * n if seed * n <= count else 0, "count": n}, needs)
+        recipe = {"first": (seed - 1) * n if seed * n <= count else 0, "count": n}
+        if "balance" in self.json["train"]:
+            recipe["balance"] = self.json["train"]["balance"]
+        return self.add("table", f"table-n{n}-s{seed}", recipe, needs)
 
     # ---------------------------------------------------------------- runs
 

@@ -23,6 +23,7 @@ sys.dont_write_bytecode = True
 import bfloat16  # noqa: E402
 import bootstrap  # noqa: E402
 import checking  # noqa: E402
+import make  # noqa: E402
 import plan as plans  # noqa: E402
 import report  # noqa: E402
 from errors import StudyError  # noqa: E402
@@ -87,8 +88,19 @@ class Checks(checking.Checks):
             p = plans.Plan(ROOT / "study" / f"{name}.json")
             self.expect(f"{name}.json", len(p.pieces) > 10)
         study, demo = (plans.Plan(ROOT / "study" / f"{name}.json").pieces for name in ("plan", "demo"))
-        for name in ("language-small", "data-train", "data-test"):
+        for name in ("language-small", "data-test"):
             self.expect(f"study and demo share {name}", study[name].key == demo[name].key)
+
+    def check_balance(self):
+        """Common answers are thinned out to the mean of the others, evenly; reports and rarer answers stay."""
+        answers = ["none"] * 8 + ["one", "two", "two"]
+        rows = [{"question": "How many?", "answer": answer, "row": i} for i, answer in enumerate(answers)]
+        rows += [{"question": "", "answer": "", "row": 90 + i} for i in range(3)]
+        left = [row["row"] for row in make.balanced(rows, 1)]
+        self.expect(f"balanced rows: {left}", left == [3, 7, 8, 9, 10, 90, 91, 92])
+        self.expect("twice as often", [row["row"] for row in make.balanced(rows, 2)] == [2, 5, 7, 8, 9, 10, 90, 91, 92])
+        same = [{"question": "Which?", "answer": "this"}] * 4
+        self.expect("an only answer stays", list(make.balanced(same, 1)) == same)
 
     def check_tokenizer(self):
         """config.json and tokenizer.json agree; every word of a report is one token."""
