@@ -17,6 +17,11 @@ tomo_random tomo_random_seed(uint64_t seed) {
     return r;
 }
 
+/* Odd constants keep neighbours apart; splitmix64 does the mixing. */
+tomo_random tomo_random_in_epoch(uint64_t seed, uint64_t epoch, uint64_t index) {
+    return tomo_random_seed(seed ^ epoch * 0x9e3779b97f4a7c15u ^ index * 0xd1342543de82ef95u);
+}
+
 uint64_t tomo_random_next(tomo_random *r) {
     uint64_t *s = r->state, result = rotate_left(s[1] * 5, 7) * 9, t = s[1] << 17;
     s[2] ^= s[0];

@@ -10,6 +10,8 @@ typedef struct tomo_random {
 } tomo_random;
 
 tomo_random tomo_random_seed(uint64_t seed);
+/* Those of one thing of many in one epoch of a training: a generator of its own. */
+tomo_random tomo_random_in_epoch(uint64_t seed, uint64_t epoch, uint64_t index);
 uint64_t tomo_random_next(tomo_random *random);
 /* Uniform in [0, 1), 53 bits. */
 double tomo_random_unit(tomo_random *random);

@@ -5,6 +5,7 @@
 #ifndef TOMO_TENSOR_OPS_H
 #define TOMO_TENSOR_OPS_H
 
+#include "base/size.h"
 #include "tensor/exec.h"
 
 /* One linear layer: y = x W^T + bias, plus lora_scale * B (A x) where an adapter is present. */
@@ -99,7 +100,7 @@ tomo_tensor *tomo_op_depthwise_conv3d(tomo_exec *exec, const tomo_tensor *x, con
 /* Half-open range of the cells that adaptive pooling averages into bin i of `bins`. */
 static inline void tomo_pool_window(int64_t i, int64_t size, int64_t bins, int64_t *first, int64_t *end) {
     *first = i * size / bins;
-    *end = ((i + 1) * size + bins - 1) / bins;
+    *end = tomo_pieces((i + 1) * size, bins);
 }
 /* x [K, h, w, d] -> [bins[0], bins[1], bins[2], d]. torch.nn.functional.adaptive_avg_pool3d. */
 tomo_tensor *tomo_op_adaptive_pool3d(tomo_exec *exec, const tomo_tensor *x, const int64_t bins[3]);

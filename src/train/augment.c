@@ -16,8 +16,7 @@ static double draw_change(tomo_random *r) {
 }
 
 tomo_augmentation tomo_augmentation_draw(uint64_t seed, uint64_t epoch, uint64_t index) {
-    /* Odd constants keep neighbouring epochs and samples apart; splitmix64 does the mixing. */
-    tomo_random r = tomo_random_seed(seed ^ epoch * 0x9e3779b97f4a7c15u ^ index * 0xd1342543de82ef95u);
+    tomo_random r = tomo_random_in_epoch(seed, epoch, index);
     tomo_augmentation a = {0};
     bool turn = tomo_random_unit(&r) < turn_probability;
     int turns = 1 + (int)(tomo_random_next(&r) % 3);

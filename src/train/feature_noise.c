@@ -1,6 +1,5 @@
 #include "train/feature_noise.h"
 
-#include "base/random.h"
 #include "tensor/pool.h"
 
 #include <math.h>
@@ -58,7 +57,7 @@ static void draw(const noise_job *job, int64_t layer, double amount, tomo_random
     }
 }
 
-const float *tomo_feature_noise(tomo_exec *exec, const tomo_features *f, double amount, uint64_t seed) {
+const float *tomo_feature_noise(tomo_exec *exec, const tomo_features *f, double amount, tomo_random random) {
     int64_t C = f->width, blocks = f->layers * f->kept_count, places = f->grid[0] * f->grid[1];
     noise_job job = {.x = f->values, .places = places, .width = C, .slices = f->kept_count};
     job.out = tomo_exec_alloc(exec, blocks * places * C, sizeof *job.out);
@@ -67,7 +66,6 @@ const float *tomo_feature_noise(tomo_exec *exec, const tomo_features *f, double 
     if (job.out == NULL || job.sums == NULL || job.factor == NULL) return NULL;
     job.offset = job.factor + f->layers * C;
     tomo_pool_run(exec->pool, blocks, sum_block, &job);
-    tomo_random random = tomo_random_seed(seed);
     for (int64_t l = 0; l < f->layers; l++) draw(&job, l, amount, &random);
     tomo_pool_run(exec->pool, blocks, change_block, &job);
     return job.out;

@@ -8,13 +8,15 @@
 #ifndef TOMO_TRAIN_FEATURE_NOISE_H
 #define TOMO_TRAIN_FEATURE_NOISE_H
 
+#include "base/random.h"
 #include "tensor/exec.h"
 #include "train/feature_cache.h"
 
 /* Of each layer and channel, with mean m and standard deviation s over the scan's places:
- * m + s amount a + (x - m) exp(amount b / 2), a and b standard normal, drawn from `seed`. -> [L, K, h, w, C]
- * in the exec's arena, the same for any number of threads; NULL and a recorded failure when there is no
+ * m + s amount a + (x - m) exp(amount b / 2), a and b standard normal, drawn from `random`. -> [L, K, h, w,
+ * C] in the exec's arena, the same for any number of threads; NULL and a recorded failure when there is no
  * memory. */
-const float *tomo_feature_noise(tomo_exec *exec, const tomo_features *features, double amount, uint64_t seed);
+const float *tomo_feature_noise(tomo_exec *exec, const tomo_features *features, double amount,
+                                tomo_random random);
 
 #endif

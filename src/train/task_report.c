@@ -231,9 +231,8 @@ static const float *look_of(report_task *t, const tomo_pass *pass, int64_t i) {
     double amount = t->base.stage->feature_noise;
     if (pass->split != TOMO_SPLIT_TRAIN || amount == 0) return t->used[i]->values;
     uint64_t scan = t->base.scan_of[pass->split][pick->index];
-    /* Odd constants keep neighbouring scans and epochs apart; splitmix64 does the mixing. */
-    uint64_t seed = t->base.seed ^ (uint64_t)pick->epoch * 0x9e3779b97f4a7c15u ^ scan * 0xd1342543de82ef95u;
-    return tomo_feature_noise(&t->base.exec, t->used[i], amount, seed);
+    return tomo_feature_noise(&t->base.exec, t->used[i], amount,
+                              tomo_random_in_epoch(t->base.seed, (uint64_t)pick->epoch, scan));
 }
 
 /* Visual tokens of the scan of pick i in place of the placeholders of sequence `head`. */

@@ -57,7 +57,7 @@ tomo_status tomo_resize_trilinear(const float *from, const int64_t from_shape[3]
 
 static void area_window(int64_t i, int64_t in, int64_t out, int64_t *begin, int64_t *end) {
     *begin = i * in / out;
-    *end = ((i + 1) * in + out - 1) / out;
+    *end = tomo_pieces((i + 1) * in, out);
 }
 
 void tomo_resize_area(const float *from, const int64_t from_shape[3], float *to, const int64_t to_shape[3]) {

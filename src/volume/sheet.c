@@ -1,4 +1,5 @@
 /* sheet.c - the contact sheet. */
+#include "base/size.h"
 #include "volume/image.h"
 #include "volume/picture.h"
 #include "volume/write.h"
@@ -34,7 +35,7 @@ static layout arrange(const tomo_volume *v, const tomo_picture_options *picture)
             ? picture->columns
             : (int64_t)ceil(sqrt((double)v->shape[0] * (double)(l.height + GAP) / (double)(l.width + GAP)));
     if (l.columns > v->shape[0]) l.columns = v->shape[0];
-    l.rows = (v->shape[0] + l.columns - 1) / l.columns;
+    l.rows = tomo_pieces(v->shape[0], l.columns);
     return l;
 }
 

@@ -141,6 +141,12 @@ static void exact_factors_give_exact_products(void **state) {
     }
 }
 
+static void assert_same_bits(const layer *a, const layer *b) {
+    assert_memory_equal(a->y, b->y, (size_t)(a->m * a->n) * sizeof(float));
+    assert_memory_equal(a->dx, b->dx, (size_t)(a->m * a->k) * sizeof(float));
+    assert_memory_equal(a->dw, b->dw, (size_t)(a->n * a->k) * sizeof(float));
+}
+
 static void threads_do_not_change_a_bit(void **state) {
     (void)state;
     const tomo_kernels *kernels = NULL;
@@ -149,9 +155,7 @@ static void threads_do_not_change_a_bit(void **state) {
     layer one = run(&l, kernels, 1);
     for (int threads = 2; threads <= 4; threads += 2) {
         layer many = run(&l, kernels, threads);
-        assert_memory_equal(one.y, many.y, (size_t)(l.m * l.n) * sizeof(float));
-        assert_memory_equal(one.dx, many.dx, (size_t)(l.m * l.k) * sizeof(float));
-        assert_memory_equal(one.dw, many.dw, (size_t)(l.n * l.k) * sizeof(float));
+        assert_same_bits(&one, &many);
         free_layer(&many);
     }
     free_layer(&one);
@@ -193,9 +197,7 @@ static void a_layer_on_the_tape_multiplies_in_bf16_forward_and_back(void **state
     const tomo_kernels *kernels = NULL;
     assert_int_equal(tomo_kernels_select(NULL, &kernels, NULL), TOMO_OK);
     layer l = new_layer(130, 48, 65, false), direct = run(&l, kernels, 2), taped = run_on_tape(&l, kernels);
-    assert_memory_equal(direct.y, taped.y, (size_t)(l.m * l.n) * sizeof(float));
-    assert_memory_equal(direct.dx, taped.dx, (size_t)(l.m * l.k) * sizeof(float));
-    assert_memory_equal(direct.dw, taped.dw, (size_t)(l.n * l.k) * sizeof(float));
+    assert_same_bits(&direct, &taped);
     free_layer(&taped);
     free_layer(&direct);
     free_layer(&l);

@@ -2,7 +2,6 @@
  * a seed decides, whatever the number of threads. */
 #include "train/feature_noise.h"
 
-#include "support/tensors.h"
 #include "tensor/pool.h"
 
 #include <math.h>
@@ -28,7 +27,7 @@ static void run(float *values, int threads, double amount, uint64_t seed, float 
     assert_int_equal(tomo_kernels_select(NULL, &kernels, NULL), TOMO_OK);
     assert_int_equal(tomo_pool_create(threads, &pool, NULL), TOMO_OK);
     assert_int_equal(tomo_exec_init(&exec, kernels, pool, NULL, 0, NULL), TOMO_OK);
-    const float *changed = tomo_feature_noise(&exec, &f, amount, seed);
+    const float *changed = tomo_feature_noise(&exec, &f, amount, tomo_random_seed(seed));
     assert_non_null(changed);
     memcpy(out, changed, COUNT * sizeof *out);
     tomo_exec_release(&exec);
