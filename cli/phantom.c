@@ -9,7 +9,7 @@
 #include <string.h>
 
 typedef struct phantom_options {
-    int64_t count, questions;
+    int64_t count, questions, slab;
     const char *size;
     int contents, format; /* tomo_phantom_contents and _format, in the order of the options' words */
     int split;            /* 0: drawn */
@@ -39,6 +39,9 @@ static const option options[] = {
      "takes "
      "YxX too",
      AT(size), 0, 0},
+    {"slab", 0, OPTION_INTEGER, "N",
+     "of --contents slices: each item has one to N neighbouring slices, as many as is drawn; default 1",
+     AT(slab), 1, 1024},
     {"split", 0, OPTION_WORD, "drawn|train|validation|test",
      "which split the scans belong to; default drawn, 8 : 1 : 1", AT(split), 0, 0},
     {"questions", 0, OPTION_INTEGER, "N", "most questions a scan, 0 to 16; default 8", AT(questions), 0, 16},
@@ -101,6 +104,7 @@ static int phantom_run(const command *self, int argc, char **argv) {
                               .format = (tomo_phantom_format)mine.format,
                               .split = splits[mine.split],
                               .questions = mine.questions == 0 ? -1 : mine.questions,
+                              .slab = mine.slab,
                               .plain = mine.wording == 1,
                               .text_first = mine.answer == 1,
                               .all = mine.all};

@@ -5,6 +5,7 @@
 #include "phantom/truth.h"
 
 #include <stdio.h>
+#include <string.h>
 
 typedef struct writer {
     const tomo_view *view;
@@ -21,30 +22,46 @@ static bool shows(const tomo_view *v, tomo_view_organ organ) {
 
 /* ------------------------------------------------------------------ where the slice lies */
 
-const char *tomo_caption_region(const tomo_view *v) {
+/* Words of the height of one end: "carina", "dome of the liver". */
+static const char *region(const tomo_view *v, int end) {
     static const struct {
         double above_mm;
         const char *word;
     } chest[] = {{205, "lung apices"}, {158, "upper chest"},       {140, "aortic arch"},
                  {112, "carina"},      {85, "pulmonary arteries"}, {26, "heart"}};
     for (size_t i = 0; i < sizeof chest / sizeof chest[0]; i++) {
-        if (v->height_mm > chest[i].above_mm) return chest[i].word;
+        if (v->height_mm[end] > chest[i].above_mm) return chest[i].word;
     }
-    if (v->height_mm > -18) return "dome of the liver";
-    if (v->height_mm > -60) return "upper abdomen";
+    if (v->height_mm[end] > -18) return "dome of the liver";
+    if (v->height_mm[end] > -60) return "upper abdomen";
     bool kidneys = shows(v, TOMO_VIEW_KIDNEY_RIGHT) || shows(v, TOMO_VIEW_KIDNEY_LEFT);
     return kidneys ? "kidneys" : "middle of the abdomen";
 }
 
+static const char *const phases[TOMO_PHASES] = {"without contrast", "in the arterial phase",
+                                                "in the portal venous phase", "in the delayed phase"};
+
 static void say_level(writer *w) {
     const tomo_view *v = w->view;
-    static const char *const phases[TOMO_PHASES] = {"without contrast", "in the arterial phase",
-                                                    "in the portal venous phase", "in the delayed phase"};
     char level[8];
-    tomo_truth_level(v->level, level);
-    SAY(phases[v->phase], level, tomo_caption_region(v), "CT $1, axial slice at $2, level of the $3.",
+    tomo_truth_level(v->level[0], level);
+    SAY(phases[v->phase], level, region(v, 0), "CT $1, axial slice at $2, level of the $3.",
         "Axial CT $1 through the $3 at $2.", "Axial slice at $2 ($3), CT $1.",
         "CT $1 at the level of $2, $3.");
+}
+
+/* From the top down, as reports go. */
+static void say_levels(writer *w) {
+    const tomo_view *v = w->view;
+    char top[8], bottom[8], levels[32], regions[64];
+    tomo_truth_level(v->level[1], top);
+    tomo_truth_level(v->level[0], bottom);
+    const char *above = region(v, 1), *below = region(v, 0);
+    bool at_one = strcmp(top, bottom) == 0, of_one = strcmp(above, below) == 0;
+    (void)snprintf(levels, sizeof levels, at_one ? "at %s" : "from %s to %s", top, bottom);
+    (void)snprintf(regions, sizeof regions, of_one ? "%s" : "%s to %s", above, below);
+    SAY(phases[v->phase], levels, regions, "CT $1, axial slices $2, level of the $3.",
+        "Axial CT slices $1 $2: $3.", "Axial slices $2 ($3), CT $1.", "CT $1, slices $2, $3.");
 }
 
 /* ------------------------------------------------------------------ organs */
@@ -78,7 +95,11 @@ static void say_organs(writer *w) {
         const char *between = i == 0 ? "" : i + 1 < count ? ", " : " and ";
         used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", between, names[i]);
     }
-    SAY(list, "", "", "It shows $1.", "In the slice: $1.", "The slice shows $1.");
+    if (w->view->slices == 1) {
+        SAY(list, "", "", "It shows $1.", "In the slice: $1.", "The slice shows $1.");
+    } else {
+        SAY(list, "", "", "They show $1.", "In the slices: $1.", "The slices show $1.");
+    }
 }
 
 /* ------------------------------------------------------------------ findings */
@@ -184,8 +205,12 @@ static void say_findings(writer *w) {
         SAY("", "", "", "Situs inversus: the organs lie as in a mirror.",
             "Mirrored organs (situs inversus).");
     }
-    if (v->finding_count == 0 && !v->mirrored) {
+    if (v->finding_count > 0 || v->mirrored) return;
+    if (v->slices == 1) {
         SAY("", "", "", "No abnormality in this slice.", "Normal slice.", "Nothing abnormal at this level.");
+    } else {
+        SAY("", "", "", "No abnormality in these slices.", "Normal slices.",
+            "Nothing abnormal at these levels.");
     }
 }
 
@@ -193,7 +218,8 @@ void tomo_caption_write(const tomo_view *view, uint64_t seed, bool plain, tomo_b
     writer state = {view, tomo_random_seed(seed ^ 0xca9710u), text, plain}, *w = &state;
     bool findings_first = !plain && tomo_draw_chance(&w->random, 0.5);
     if (findings_first) say_findings(w);
-    say_level(w);
+    if (w->view->slices == 1) say_level(w);
+    if (w->view->slices > 1) say_levels(w);
     if (!findings_first) say_findings(w);
     say_organs(w);
     if (!text->failed && text->size > 0) text->data[--text->size] = '\0'; /* the last space */

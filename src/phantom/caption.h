@@ -1,4 +1,4 @@
-/* caption.h - what a slice shows as a short text, in words that vary with the seed. */
+/* caption.h - what a slice, or a few neighbours, show as a short text, in words that vary with the seed. */
 #ifndef TOMO_PHANTOM_CAPTION_H
 #define TOMO_PHANTOM_CAPTION_H
 
@@ -8,8 +8,5 @@
 /* Adds phase, level, organs and every finding with size and place, or that there is none; the buffer's
  * `failed` tells of a failure. */
 void tomo_caption_write(const tomo_view *view, uint64_t seed, bool plain, tomo_buffer *text);
-
-/* Words of a height: "carina", "dome of the liver". */
-const char *tomo_caption_region(const tomo_view *view);
 
 #endif

@@ -1,4 +1,5 @@
-/* pictures.c - phantoms as single slices with captions, each of another patient: to train a 2D encoder. */
+/* pictures.c - phantoms as single slices, or a few neighbours, with captions, each of another patient: to
+ * train a 2D encoder, and what reads it. */
 #include "base/csv.h"
 #include "base/file.h"
 #include "base/folder.h"
@@ -42,7 +43,16 @@ static uint64_t draw_patient(const maker *m, int64_t index, unsigned kinds, tomo
     return seed;
 }
 
-static tomo_status write_slice(const maker *m, const picture *p, const tomo_render *render, tomo_error *err) {
+/* How many neighbours, and with the wanted one anywhere among them. */
+static tomo_slab draw_slab(const maker *m, uint64_t seed, int64_t wanted) {
+    tomo_random r = tomo_random_seed(seed ^ 0x51abu);
+    int64_t count = 1 + tomo_draw_below(&r, (int)m->order->slab);
+    int64_t first = wanted - tomo_draw_below(&r, (int)count), last = m->order->size[0] - count;
+    return (tomo_slab){first < 0 ? 0 : first > last ? last : first, count};
+}
+
+static tomo_status write_slices(const maker *m, const picture *p, const tomo_render *render,
+                                tomo_error *err) {
     tomo_volume *volume = NULL;
     char *path = tomo_path_join(m->order->folder, p->name);
     tomo_status status =
@@ -61,23 +71,26 @@ static tomo_status make_picture(const void *state, int64_t index, tomo_pool *poo
     const int64_t *size = m->order->size;
     picture *p = item;
     tomo_patient patient;
-    tomo_spot spots[TOMO_TISSUES];
     tomo_render render;
     unsigned kinds = index % 4 == 0 ? 0 : index % 4 == 1 ? ~0u : focal;
     (void)pool; /* a slice is painted by one thread */
     uint64_t seed = draw_patient(m, index, kinds, &patient);
     tomo_random r = tomo_random_seed(seed ^ 0x511ceu);
-    int64_t slice = tomo_view_choose(&patient, &r, size[0], kinds);
+    tomo_slab slab = draw_slab(m, seed, tomo_view_choose(&patient, &r, size[0], kinds));
     (void)snprintf(p->name, sizeof p->name, "scans/%06lld.nii", (long long)index);
     p->split = tomo_phantom_split(m->order, seed);
     p->caption = (tomo_buffer){.maximum = TOMO_PHANTOM_TEXT_BYTES};
-    tomo_status status = tomo_render_slice(&patient, size, slice, &render, spots, err);
-    if (status != TOMO_OK) return status;
-    tomo_view_find(&patient, size[0], slice, spots, &p->view);
-    tomo_caption_write(&p->view, seed, m->order->options->plain, &p->caption);
-    status = p->caption.failed ? tomo_fail_memory(err, p->name, TOMO_PHANTOM_TEXT_BYTES)
-                               : write_slice(m, p, &render, err);
-    tomo_render_free(&render);
+    tomo_spot *spots = malloc((size_t)slab.count * TOMO_TISSUES * sizeof *spots);
+    if (spots == NULL) return tomo_fail_memory(err, p->name, 0);
+    tomo_status status = tomo_render_slices(&patient, size, slab, &render, spots, err);
+    if (status == TOMO_OK) {
+        tomo_view_find(&patient, size[0], slab, spots, &p->view);
+        tomo_caption_write(&p->view, seed, m->order->options->plain, &p->caption);
+        status = p->caption.failed ? tomo_fail_memory(err, p->name, TOMO_PHANTOM_TEXT_BYTES)
+                                   : write_slices(m, p, &render, err);
+        tomo_render_free(&render);
+    }
+    free(spots);
     return status;
 }
 

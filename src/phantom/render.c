@@ -32,7 +32,7 @@ typedef struct renderer {
     double cosine, sine;
     int64_t first;    /* slice of the scan that is painted first */
     uint32_t *counts; /* [slices * DEEP][TOMO_TISSUES] fine points */
-    tomo_spot *spots; /* [TOMO_TISSUES] of a single slice, or NULL */
+    tomo_spot *spots; /* [slices][TOMO_TISSUES], or NULL */
     desk *desks;      /* one a thread */
 } renderer;
 
@@ -203,9 +203,9 @@ static void add_layer(const renderer *r, const desk *d, uint32_t *counts) {
 }
 
 /* Adds one layer to the sums and bounds of each tissue's spot; finish_spots makes means and areas of them. */
-static void add_spots(const renderer *r, const desk *d) {
+static void add_spots(const renderer *r, const desk *d, tomo_spot *spots) {
     for (int64_t i = 0; i < r->rows * r->columns; i++) {
-        tomo_spot *s = &r->spots[d->tissue[i]];
+        tomo_spot *s = &spots[d->tissue[i]];
         const double at[2] = {d->x[i], d->y[i]};
         for (int k = 0; k < 2; k++) {
             if (s->area_mm2 == 0 || at[k] < s->low[k]) s->low[k] = at[k];
@@ -218,7 +218,7 @@ static void add_spots(const renderer *r, const desk *d) {
 
 static void finish_spots(const renderer *r) {
     double fine = r->pixel_mm / FINE;
-    for (int t = 0; t < TOMO_TISSUES; t++) {
+    for (int64_t t = 0; t < r->out->shape[0] * TOMO_TISSUES; t++) {
         tomo_spot *s = &r->spots[t];
         if (s->area_mm2 == 0) continue;
         for (int k = 0; k < 2; k++) {
@@ -295,7 +295,7 @@ static void paint_slice(void *argument, int64_t slice, int worker) {
         place_points(r, d, z);
         for (int i = 0; i < r->scene->count; i++) paint_shape(r, d, &r->scene->shapes[i], z);
         add_layer(r, d, r->counts + (slice * DEEP + deep) * TOMO_TISSUES);
-        if (r->spots != NULL) add_spots(r, d);
+        if (r->spots != NULL) add_spots(r, d, r->spots + slice * TOMO_TISSUES);
     }
     finish_slice(r, d, slice);
 }
@@ -411,11 +411,11 @@ tomo_status tomo_render_make(const tomo_patient *patient, const int64_t shape[3]
     return status == TOMO_OK ? make_slices(&r, shape[0], pool, err) : status;
 }
 
-tomo_status tomo_render_slice(const tomo_patient *patient, const int64_t shape[3], int64_t slice,
-                              tomo_render *render, tomo_spot *spots, tomo_error *err) {
-    *render = (tomo_render){.shape = {1, shape[1], shape[2]}};
-    memset(spots, 0, TOMO_TISSUES * sizeof *spots);
-    renderer r = {.patient = patient, .out = render, .first = slice, .spots = spots};
+tomo_status tomo_render_slices(const tomo_patient *patient, const int64_t shape[3], tomo_slab slices,
+                               tomo_render *render, tomo_spot *spots, tomo_error *err) {
+    *render = (tomo_render){.shape = {slices.count, shape[1], shape[2]}};
+    memset(spots, 0, (size_t)slices.count * TOMO_TISSUES * sizeof *spots);
+    renderer r = {.patient = patient, .out = render, .first = slices.first, .spots = spots};
     tomo_status status = check_shape(shape, err);
     return status == TOMO_OK ? make_slices(&r, shape[0], NULL, err) : status;
 }

@@ -27,13 +27,18 @@ typedef struct tomo_spot {
     double centre[2], low[2], high[2]; /* x, y */
 } tomo_spot;
 
+/* Neighbouring slices of a scan. */
+typedef struct tomo_slab {
+    int64_t first, count;
+} tomo_slab;
+
 /* shape: z, y, x, each 8 to 1024. The same for any number of threads of the pool; NULL: this thread alone. */
 tomo_status tomo_render_make(const tomo_patient *patient, const int64_t shape[3], tomo_pool *pool,
                              tomo_render *render, tomo_error *err);
-/* One slice, 0 .. shape[0] - 1, of the scan that tomo_render_make makes: the same voxels, and what they show;
- * spots[TOMO_TISSUES]. render->shape[0] is 1. */
-tomo_status tomo_render_slice(const tomo_patient *patient, const int64_t shape[3], int64_t slice,
-                              tomo_render *render, tomo_spot *spots, tomo_error *err);
+/* Neighbouring slices, a range within 0 .. shape[0], of the scan that tomo_render_make makes: the same
+ * voxels, and what they show; spots[slices.count][TOMO_TISSUES]. render->shape[0] is slices.count. */
+tomo_status tomo_render_slices(const tomo_patient *patient, const int64_t shape[3], tomo_slab slices,
+                               tomo_render *render, tomo_spot *spots, tomo_error *err);
 void tomo_render_free(tomo_render *render);
 
 /* Over several tissues, as of one body. */

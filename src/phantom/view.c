@@ -128,17 +128,16 @@ static bool is_visible(const tomo_patient *p, const tomo_finding *f, double z, c
     }
 }
 
-static void add_finding(const tomo_patient *p, const tomo_finding *f, const tomo_spot *spots, tomo_view *v) {
-    int n = v->finding_count++;
+/* Takes the size where it is largest. */
+static void measure_finding(const tomo_patient *p, const tomo_finding *f, const tomo_spot *spots, int n,
+                            tomo_view *v) {
     tomo_spot body = join(spots, body_of(f));
-    double mirror = p->mirrored ? -1 : 1;
-    v->findings[n] = *f;
-    if (p->mirrored) v->findings[n].side = -f->side;
-    v->size_mm[n] = 0;
     if (body.area_mm2 <= 0) return;
     double wide = body.high[0] - body.low[0], deep = body.high[1] - body.low[1];
-    v->size_mm[n] = wide > deep ? wide : deep;
-    v->centre[n][0] = mirror * body.centre[0];
+    double size = wide > deep ? wide : deep;
+    if (size <= v->size_mm[n]) return;
+    v->size_mm[n] = size;
+    v->centre[n][0] = (p->mirrored ? -1 : 1) * body.centre[0];
     v->centre[n][1] = body.centre[1];
 }
 
@@ -153,19 +152,40 @@ static int vertebra_at(const tomo_patient *p, double z) {
     return nearest;
 }
 
-void tomo_view_find(const tomo_patient *p, int64_t slices, int64_t slice, const tomo_spot *spots,
-                    tomo_view *v) {
-    const unsigned telling =
-        1u << TOMO_VIEW_HEART | 1u << TOMO_VIEW_LIVER | 1u << TOMO_VIEW_STOMACH | 1u << TOMO_VIEW_SPLEEN;
-    double z = p->bottom_mm + ((double)slice + 0.5) * slice_mm(p, slices);
-    *v = (tomo_view){.phase = p->phase, .height_mm = z / p->scale[2], .level = vertebra_at(p, z)};
+static double height_of(const tomo_patient *p, int64_t slices, int64_t slice) {
+    return p->bottom_mm + ((double)slice + 0.5) * slice_mm(p, slices);
+}
+
+static void find_organs(const tomo_patient *p, const tomo_spot *spots, tomo_view *v) {
     for (int i = 0; i < TOMO_VIEW_ORGANS; i++) {
         int from = p->mirrored ? opposite(i) : i;
         if (join(spots, organs[from].tissues).area_mm2 > organs[from].least_mm2) v->organs |= 1u << i;
     }
+}
+
+void tomo_view_find(const tomo_patient *p, int64_t slices, tomo_slab shown, const tomo_spot *spots,
+                    tomo_view *v) {
+    const unsigned telling =
+        1u << TOMO_VIEW_HEART | 1u << TOMO_VIEW_LIVER | 1u << TOMO_VIEW_STOMACH | 1u << TOMO_VIEW_SPLEEN;
+    *v = (tomo_view){.slices = shown.count, .phase = p->phase};
+    for (int end = 0; end < 2; end++) {
+        double z = height_of(p, slices, shown.first + (end == 0 ? 0 : shown.count - 1));
+        v->height_mm[end] = z / p->scale[2];
+        v->level[end] = vertebra_at(p, z);
+    }
+    for (int64_t k = 0; k < shown.count; k++) find_organs(p, spots + k * TOMO_TISSUES, v);
     v->mirrored = p->mirrored && (v->organs & telling) != 0;
     for (int i = 0; i < p->finding_count; i++) {
         const tomo_finding *f = &p->findings[i];
-        if (is_visible(p, f, z, spots)) add_finding(p, f, spots, v);
+        int n = v->finding_count;
+        for (int64_t k = 0; k < shown.count; k++) {
+            const tomo_spot *of = spots + k * TOMO_TISSUES;
+            if (!is_visible(p, f, height_of(p, slices, shown.first + k), of)) continue;
+            v->finding_count = n + 1;
+            measure_finding(p, f, of, n, v);
+        }
+        if (v->finding_count == n) continue;
+        v->findings[n] = *f;
+        if (p->mirrored) v->findings[n].side = -f->side;
     }
 }

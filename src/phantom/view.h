@@ -1,4 +1,4 @@
-/* view.h - what one slice of a phantom shows: the base of its caption. */
+/* view.h - what one slice of a phantom, or a few neighbours, show: the base of their caption. */
 #ifndef TOMO_PHANTOM_VIEW_H
 #define TOMO_PHANTOM_VIEW_H
 
@@ -24,13 +24,14 @@ typedef enum tomo_view_organ {
 /* Sides are the patient's own, as in truth.h. */
 typedef struct tomo_view {
     tomo_phantom_phase phase;
-    bool mirrored;                             /* and an organ is in the slice that tells it */
-    double height_mm;                          /* along z, in a body of usual size */
-    int level;                                 /* the vertebra at this height, 1 .. TOMO_VERTEBRAE */
-    unsigned organs;                           /* bits of tomo_view_organ */
-    tomo_finding findings[TOMO_FINDINGS_MOST]; /* those that the slice shows */
-    double size_mm[TOMO_FINDINGS_MOST];        /* larger width across z in this slice; 0: no single body */
-    double centre[TOMO_FINDINGS_MOST][2];      /* x, y, mm in the patient; of those with a size */
+    int64_t slices;
+    bool mirrored;       /* and an organ is in a slice that tells it */
+    double height_mm[2]; /* of the lowest and the highest slice along z, in a body of usual size */
+    int level[2];        /* the vertebrae at these heights, 1 .. TOMO_VERTEBRAE */
+    unsigned organs;     /* bits of tomo_view_organ */
+    tomo_finding findings[TOMO_FINDINGS_MOST]; /* those that a slice shows */
+    double size_mm[TOMO_FINDINGS_MOST];        /* largest width across z in a slice; 0: no single body */
+    double centre[TOMO_FINDINGS_MOST][2];      /* x, y, mm in the patient, there; of those with a size */
     int finding_count;
 } tomo_view;
 
@@ -38,8 +39,9 @@ typedef struct tomo_view {
  * where there is one. */
 int64_t tomo_view_choose(const tomo_patient *patient, tomo_random *random, int64_t slices, unsigned kinds);
 
-/* spots[TOMO_TISSUES]: of the slice (tomo_render_slice), of a scan of so many slices. */
-void tomo_view_find(const tomo_patient *patient, int64_t slices, int64_t slice, const tomo_spot *spots,
+/* spots[shown.count][TOMO_TISSUES]: of the slices that are shown (tomo_render_slices), of a scan of `slices`.
+ */
+void tomo_view_find(const tomo_patient *patient, int64_t slices, tomo_slab shown, const tomo_spot *spots,
                     tomo_view *view);
 
 #endif

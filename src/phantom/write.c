@@ -130,10 +130,19 @@ static tomo_status check_options(tomo_phantom_order *m, tomo_error *err) {
     if (o->contents != TOMO_PHANTOM_SCANS && o->format != TOMO_PHANTOM_NIFTI) {
         return tomo_fail(err, TOMO_E_USAGE, "slices and texts have one format; leave the format out");
     }
+    if (o->slab < 0 || (o->slab > 1 && o->contents != TOMO_PHANTOM_SLICES)) {
+        return tomo_fail(err, TOMO_E_USAGE, "a slab of %lld; it is for slices, and 1 or more are wanted",
+                         (long long)o->slab);
+    }
     m->count = o->count > 0 ? o->count : 1;
+    m->slab = o->slab > 0 ? o->slab : 1;
     m->questions = o->questions == 0 ? 8 : o->questions < 0 ? 0 : (int)o->questions;
     for (int i = 0; i < 3; i++) {
         m->size[i] = o->size[i] != 0 ? o->size[i] : o->format == TOMO_PHANTOM_M3D ? m3d[i] : usual[i];
+    }
+    if (m->slab > m->size[0]) {
+        return tomo_fail(err, TOMO_E_USAGE, "a slab of %lld; the scan has %lld slices", (long long)m->slab,
+                         (long long)m->size[0]);
     }
     m->split = -1;
     for (int i = 0; i < SPLITS && o->split != NULL; i++) {

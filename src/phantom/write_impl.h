@@ -20,7 +20,7 @@ typedef struct tomo_phantom_order {
     tomo_context *context;
     const tomo_phantom_options *options;
     const char *folder; /* beside the target */
-    int64_t count, size[3];
+    int64_t count, size[3], slab;
     int split, questions; /* split -1: drawn */
 } tomo_phantom_order;
 

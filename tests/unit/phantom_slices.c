@@ -1,4 +1,5 @@
-/* phantom_slices.c - a single slice is that of the whole scan, and its caption tells what its labels show. */
+/* phantom_slices.c - slices alone are those of the whole scan, and their caption tells what their labels
+ * show. */
 #include "phantom/caption.h"
 #include "phantom/truth.h"
 
@@ -26,9 +27,10 @@ static void look(uint64_t seed, bool of_finding, looked *l) {
     tomo_patient_draw(seed, &l->patient);
     l->slice = tomo_view_choose(&l->patient, &random, shape[0], of_finding ? ~0u : 0);
     assert_in_range(l->slice, 0, shape[0] - 1);
-    assert_int_equal(tomo_render_slice(&l->patient, shape, l->slice, &render, l->spots, NULL), TOMO_OK);
+    tomo_slab slab = {l->slice, 1};
+    assert_int_equal(tomo_render_slices(&l->patient, shape, slab, &render, l->spots, NULL), TOMO_OK);
     tomo_render_free(&render);
-    tomo_view_find(&l->patient, shape[0], l->slice, l->spots, &l->view);
+    tomo_view_find(&l->patient, shape[0], slab, l->spots, &l->view);
     tomo_caption_write(&l->view, seed, false, &l->caption);
     assert_false(l->caption.failed);
 }
@@ -45,7 +47,8 @@ static void a_slice_is_that_of_the_whole_scan(void **state) {
         tomo_patient_draw(seeds[i], &patient);
         assert_int_equal(tomo_render_make(&patient, shape, NULL, &whole, NULL), TOMO_OK);
         for (int64_t slice = 0; slice < shape[0]; slice += 5) {
-            assert_int_equal(tomo_render_slice(&patient, shape, slice, &one, spots, NULL), TOMO_OK);
+            tomo_slab slab = {slice, 1};
+            assert_int_equal(tomo_render_slices(&patient, shape, slab, &one, spots, NULL), TOMO_OK);
             assert_int_equal(one.shape[0], 1);
             assert_memory_equal(one.hu, whole.hu + slice * shape[1] * shape[2],
                                 (size_t)(shape[1] * shape[2]) * sizeof *one.hu);
@@ -166,12 +169,78 @@ static void chosen_findings_are_seen(void **state) {
     assert_true(seen >= chosen * 85 / 100);
 }
 
+static bool has(const tomo_view *v, const tomo_finding *f) {
+    for (int i = 0; i < v->finding_count; i++) {
+        const tomo_finding *g = &v->findings[i];
+        if (g->kind == f->kind && g->lesion == f->lesion && g->side == f->side && g->level == f->level)
+            return true;
+    }
+    return false;
+}
+
+/* Neighbours together show what each of them shows, and nothing else. */
+static void a_slab_shows_what_its_slices_show(void **state) {
+    enum { SLICES = 5 };
+    int joined = 0;
+    (void)state;
+    for (uint64_t seed = 0; seed < 120; seed++) {
+        looked l;
+        tomo_view slab, one;
+        tomo_render render;
+        tomo_spot spots[SLICES][TOMO_TISSUES];
+        look(seed, true, &l);
+        tomo_buffer_free(&l.caption);
+        int64_t first = l.slice < SLICES ? 0 : l.slice - SLICES + 1;
+        assert_int_equal(
+            tomo_render_slices(&l.patient, shape, (tomo_slab){first, SLICES}, &render, spots[0], NULL),
+            TOMO_OK);
+        assert_int_equal(render.shape[0], SLICES);
+        tomo_render_free(&render);
+        tomo_view_find(&l.patient, shape[0], (tomo_slab){first, SLICES}, spots[0], &slab);
+        unsigned organs = 0;
+        int seen = 0, most = 0;
+        for (int64_t k = 0; k < SLICES; k++) {
+            tomo_view_find(&l.patient, shape[0], (tomo_slab){first + k, 1}, spots[k], &one);
+            organs |= one.organs;
+            most = one.finding_count > most ? one.finding_count : most;
+            for (int i = 0; i < one.finding_count; i++) {
+                assert_true(has(&slab, &one.findings[i]));
+                for (int n = 0; n < slab.finding_count; n++) {
+                    if (slab.findings[n].lesion >= 0 && slab.findings[n].lesion == one.findings[i].lesion)
+                        assert_true(slab.size_mm[n] >= one.size_mm[i]);
+                }
+            }
+            for (int i = 0; i < slab.finding_count; i++) seen |= (int)has(&one, &slab.findings[i]) << i;
+            if (k == 0) assert_int_equal(one.level[0], slab.level[0]);
+            if (k == SLICES - 1) assert_int_equal(one.level[0], slab.level[1]);
+        }
+        assert_int_equal(slab.organs, organs);
+        assert_int_equal(seen, (1 << slab.finding_count) - 1);
+        joined += slab.finding_count > most;
+    }
+    assert_true(joined > 0); /* what no slice shows alone */
+}
+
+static void captions_of_a_slab_speak_of_several_slices(void **state) {
+    tomo_buffer text = {.maximum = 1 << 16};
+    const tomo_view two = {
+        .slices = 2, .height_mm = {0, 30}, .level = {11, 10}, .organs = 1u << TOMO_VIEW_HEART};
+    (void)state;
+    tomo_caption_write(&two, 1, true, &text);
+    assert_string_equal(text.data,
+                        "CT without contrast, axial slices from T10 to T11, level of the heart to dome of "
+                        "the liver. No abnormality in these slices. They show heart.");
+    tomo_buffer_free(&text);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_slice_is_that_of_the_whole_scan),
         cmocka_unit_test(captions_tell_what_the_labels_show),
         cmocka_unit_test(sides_and_sizes_are_measured),
         cmocka_unit_test(chosen_findings_are_seen),
+        cmocka_unit_test(a_slab_shows_what_its_slices_show),
+        cmocka_unit_test(captions_of_a_slab_speak_of_several_slices),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
