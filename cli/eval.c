@@ -10,7 +10,7 @@
 #include <string.h>
 
 typedef struct eval_options {
-    const char *data, *output, *split, *captions, *questions, *shard;
+    const char *data, *output, *split, *captions, *questions, *shard, *cache;
     int64_t limit;
     scores_options scores;
     int protocol;
@@ -38,6 +38,11 @@ static const option options[] = {
      AT(captions), 0, 0},
     {"questions", 0, OPTION_TEXT, "FILE", "instead of M3D-VQA/M3D_VQA_*.csv, relative to the folder",
      AT(questions), 0, 0},
+    {"cache", 0, OPTION_TEXT, "DIR",
+     "keep what the encoder makes of each scan in this folder, in bfloat16, for other evaluations with the "
+     "same "
+     "encoder: connectors and language models compared on one data set. Scores may differ by the rounding",
+     AT(cache), 0, 0},
     {"force-windows", 0, OPTION_FLAG, NULL, "apply Hounsfield windows to scans without Hounsfield units",
      AT(force_windows), 0, 0},
 };
@@ -125,6 +130,7 @@ static int eval_run(const command *self, int argc, char **argv) {
                            .limit = mine.limit,
                            .generate = &mine.generate,
                            .force_windows = mine.force_windows,
+                           .cache = mine.cache,
                            .wordnet = mine.scores.wordnet,
                            .bertscore_model = mine.scores.bertscore_model,
                            .bertscore_layer = mine.scores.bertscore_layer,

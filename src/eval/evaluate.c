@@ -63,6 +63,11 @@ static tomo_status check_options(const tomo_model *model, tomo_eval_kind kind, c
         return tomo_fail(err, TOMO_E_USAGE, "shard %lld of %lld; 1 to the number of shards is wanted",
                          (long long)o->shard, (long long)o->shard_count);
     }
+    if (o->cache != NULL && o->force_windows) {
+        return tomo_fail(
+            err, TOMO_E_USAGE,
+            "a cache holds features of scans with the model's own windows, not with forced ones");
+    }
     if (model->reads_scans) return TOMO_OK;
     return tomo_fail(err, TOMO_E_UNSUPPORTED,
                      "%s: a language model alone; a model directory is wanted to read scans", model->folder);
@@ -144,6 +149,7 @@ static bool add_run(const tomo_evaluation *e, cJSON *object) {
            cJSON_AddNumberToObject(object, "first_sample", (double)e->first) != NULL &&
            cJSON_AddNumberToObject(object, "samples", (double)e->count) != NULL &&
            cJSON_AddBoolToObject(object, "force_windows", o->force_windows) != NULL &&
+           cJSON_AddBoolToObject(object, "cached_features", e->options->cache != NULL) != NULL &&
            cJSON_AddStringToObject(object, "kernels", e->context->kernels->name) != NULL &&
            cJSON_AddStringToObject(object, "precision", e->model->precision) != NULL;
 }
@@ -374,6 +380,10 @@ static tomo_status prepare(tomo_evaluation *e, tomo_error *err) {
     tomo_status status = open_dataset(e, err);
     if (status == TOMO_OK) status = hash_model(e, err);
     if (status == TOMO_OK) status = describe_run(e, err);
+    if (status == TOMO_OK && e->options->cache != NULL && e->model->config.image) {
+        status =
+            tomo_feature_cache_open(e->options->cache, 0, e->model, &e->context->hooks, &e->features, err);
+    }
     if (status != TOMO_OK) return status;
     if (mkdir(e->folder, 0777) != 0 && errno != EEXIST) {
         return tomo_fail_errno(err, e->folder, "make the folder");
@@ -429,6 +439,7 @@ tomo_status tomo_eval_run(tomo_model *model, tomo_eval_kind kind, const char *da
     if (status == TOMO_OK) status = run(&e, json, err);
     for (size_t i = 0; e.predictions != NULL && i < e.count; i++) tomo_prediction_free(&e.predictions[i]);
     free(e.predictions);
+    tomo_feature_cache_free(e.features);
     tomo_dataset_free(e.dataset);
     cJSON_free(e.run);
     return status;

@@ -9,6 +9,7 @@
 #include "model/context.h"
 #include "model/model.h"
 #include "train/dataset.h"
+#include "train/feature_cache.h"
 
 /* What the model made of one sample. */
 typedef struct tomo_prediction {
@@ -32,6 +33,7 @@ typedef struct tomo_evaluation {
     const char *data;
     char name[64]; /* "eval_caption", with a shard's number */
     tomo_dataset *dataset;
+    tomo_feature_cache *features; /* or NULL */
     size_t first, count;          /* this shard's samples */
     tomo_prediction *predictions; /* [count] */
     char model_hash[65];

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "eval/closed.h"
 #include "eval/overlap.h"
+#include "model/session.h"
 #include "train/render.h"
 
 #include <math.h>
@@ -177,26 +178,33 @@ typedef struct worker {
     tomo_journal *journal;
     const char *scan;  /* that the session has read, or could not read */
     tomo_error unread; /* why; status TOMO_OK: it was read */
-    int64_t slices;    /* of it */
     tomo_arena *arena; /* for the running score */
     double sum;        /* of the running score */
     size_t done;
 } worker;
 
-/* The encoder's slices, from the manifest. */
-static int64_t count_slices(const tomo_session *session) {
-    char *json = NULL;
-    int64_t count = 0;
-    if (tomo_session_manifest(session, &json, NULL) != TOMO_OK) return 0;
-    cJSON *root = cJSON_Parse(json);
-    count = whole(tomo_json_get(root, "pruning"), "slices", 0);
-    cJSON_Delete(root);
-    tomo_free(json);
-    return count;
+/* What the encoder makes of a scan comes from the cache, where it may have been before. */
+static tomo_status read_features(worker *w, const char *path, tomo_error *err) {
+    tomo_evaluation *e = w->e;
+    tomo_features f = {0};
+    double start = tomo_seconds();
+    tomo_status status =
+        tomo_features_get(e->features, e->model, &w->session->exec, path, NULL, NULL, &f, err);
+    tomo_reading reading = {.slices = f.slices,
+                            .prune = {.slices = f.slices, .count = f.kept_count, .kept = f.kept},
+                            .kept_z = f.kept_z,
+                            .slice_mm = f.slice_mm,
+                            .features = f.values};
+    if (status == TOMO_OK) status = tomo_reading_connect(e->model, &w->session->exec, &reading, err);
+    if (status == TOMO_OK) tomo_session_take_reading(w->session, &reading);
+    tomo_reading_free(&reading);
+    e->read_seconds += tomo_seconds() - start;
+    return status;
 }
 
 static tomo_status read_scan(worker *w, const char *path, tomo_error *err) {
     tomo_evaluation *e = w->e;
+    if (e->features != NULL) return read_features(w, path, err);
     tomo_scan *scan = NULL;
     tomo_read_options options = {.force_windows = e->options->force_windows};
     double start = tomo_seconds();
@@ -206,7 +214,6 @@ static tomo_status read_scan(worker *w, const char *path, tomo_error *err) {
     tomo_scan_free(scan);
     e->scan_seconds += opened - start;
     e->read_seconds += tomo_seconds() - opened;
-    if (status == TOMO_OK) w->slices = count_slices(w->session);
     return status;
 }
 
@@ -233,7 +240,7 @@ static tomo_status evaluate(worker *w, size_t index, tomo_error *err) {
     double start = tomo_seconds();
     failure = w->unread;
     if (failure.status == TOMO_OK) {
-        p->slices = w->slices;
+        p->slices = w->session->reading.slices;
         failure.status = predict(e, w->session, index, p, &failure);
     }
     e->answer_seconds += tomo_seconds() - start;

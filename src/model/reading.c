@@ -537,6 +537,16 @@ tomo_status tomo_reading_encode(const tomo_model *model, tomo_exec *exec, const 
     return status;
 }
 
+tomo_status tomo_reading_connect(const tomo_model *model, tomo_exec *exec, tomo_reading *reading,
+                                 tomo_error *err) {
+    reader r = {.model = model, .exec = exec, .out = reading, .L = model->config.layer_count};
+    r.C = model->config.connector.encoder_width;
+    double start = tomo_seconds();
+    tomo_status status = connect(&r, err);
+    reading->connector_seconds = tomo_seconds() - start;
+    return status;
+}
+
 void tomo_reading_free(tomo_reading *reading) {
     tomo_prune_free(&reading->prune);
     free(reading->kept_z);

@@ -37,6 +37,12 @@ tomo_status tomo_reading_encode(const tomo_model *model, tomo_exec *exec, const 
                                 const tomo_read_options *options, tomo_slices_change_fn change, void *user,
                                 tomo_reading *reading, tomo_error *err);
 
+/* From features to visual tokens: the reading has features, prune.kept, prune.count, prune.slices and
+ * slice_mm, as tomo_reading_encode made them for a model of the same encoder and pruning, and gets its
+ * tokens. */
+tomo_status tomo_reading_connect(const tomo_model *model, tomo_exec *exec, tomo_reading *reading,
+                                 tomo_error *err);
+
 /* Sees slice s of S as the encoder read it: pixels [3, size, size], normalised; patches [P, C] of the deepest
  * layer that is read and their mean, descriptor [C]. Returns false when out of memory. */
 typedef bool (*tomo_slice_see_fn)(void *user, int64_t s, int64_t slices, const float *pixels,

@@ -38,6 +38,14 @@ void tomo_session_free(tomo_session *session) {
 
 /* ---------------------------------------------------------------------------- scans */
 
+void tomo_session_take_reading(tomo_session *session, tomo_reading *reading) {
+    tomo_reading_free(&session->reading);
+    session->reading = *reading;
+    session->has_scan = true;
+    session->prefix.count = 0;
+    *reading = (tomo_reading){0};
+}
+
 tomo_status tomo_session_read_scan(tomo_session *session, const tomo_scan *scan,
                                    const tomo_read_options *options, tomo_error *err) {
     if (!session->model->reads_scans) {
@@ -56,10 +64,7 @@ tomo_status tomo_session_read_scan(tomo_session *session, const tomo_scan *scan,
         if (err != NULL) *err = failure;
         return status;
     }
-    tomo_reading_free(&session->reading);
-    session->reading = reading;
-    session->has_scan = true;
-    session->prefix.count = 0;
+    tomo_session_take_reading(session, &reading);
     return TOMO_OK;
 }
 

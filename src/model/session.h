@@ -15,6 +15,10 @@ struct tomo_session {
     tomo_recorder *recorder; /* NULL: nothing is traced */
 };
 
+/* Takes a reading with tokens for the scan that questions are about; it is emptied. Without a manifest,
+ * tomo_session_manifest has none to give. */
+void tomo_session_take_reading(tomo_session *session, tomo_reading *reading);
+
 /* Makes the cache hold `tokens`, refusing more than the model's context, and empties it. */
 tomo_status tomo_session_reserve(tomo_session *session, int64_t tokens, tomo_error *err);
 

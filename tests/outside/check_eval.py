@@ -154,6 +154,21 @@ class Evaluations(Case):
             self.assertEqual(self.results(killed, KINDS["vqa-closed"]), expected)
         self.assertGreater(kills, 0)
 
+    def test_features_are_encoded_once(self):
+        cache, summaries = self.folder / "cache", []
+        scans = {row["Image Path"] for row in read_rows(REFERENCE / "metrics" / "tree" / "M3D-VQA" / "M3D_VQA_test.csv")}
+        for name in ("first", "second"):
+            self.run_evaluation("vqa-closed", self.folder / name, "--cache", cache)
+            self.assertEqual(len([p for p in cache.rglob("*") if p.is_file() and p.name != "size"]), len(scans))
+            summaries.append(json.loads((self.folder / name / (KINDS["vqa-closed"] + ".json")).read_text()))
+        first, second = (self.results(self.folder / name, KINDS["vqa-closed"]) for name in ("first", "second"))
+        self.assertEqual(first, second)
+        self.assertLess(summaries[1]["timing"]["encoding"], summaries[0]["timing"]["encoding"])
+        # Another run than one that encodes: rounded features may change a word.
+        self.refused(3, ["another run"], *self.evaluate("vqa-closed", self.folder / "first")[1:])
+        self.refused(2, ["cache", "forced"], *self.evaluate("vqa-closed", self.folder / "third", "--cache", cache,
+                                                            "--force-windows")[1:])
+
     def test_a_torn_line_is_made_again(self):
         out = self.folder / "out"
         self.run_evaluation("vqa-open", out, "--limit", 6)
