@@ -108,6 +108,18 @@ def language_source(study, piece):
     return next(folder.glob(piece.recipe["file"])) if piece.kind == "wheel" else folder
 
 
+def model_path(piece):
+    return {"model": "model", "run": "run/model", "align": "run/model", "bfloat16": "model"}[piece.kind]
+
+
+def model_folder(study, piece):
+    return study.folder(piece) / model_path(piece)
+
+
+def beside_model(piece):
+    return beside(piece, model_path(piece))
+
+
 def model(study, piece, folder):
     write_json(folder / "settings.json", piece.recipe["config"])
     shutil.rmtree(folder / "model", ignore_errors=True)
@@ -158,20 +170,18 @@ def table(study, piece, folder):
 
 def align(study, piece, folder):
     recipe = prepare(piece.recipe["train"], beside(piece.needs["data"], "data", piece.recipe["file"]))
-    recipe["model"] = beside(piece.needs["model"], "model")
+    recipe["model"] = beside_model(piece.needs["model"])
     train(study, piece, folder, recipe)
     shutil.rmtree(folder / "run" / "features", ignore_errors=True)  # each slice was seen about once
 
 
 def run(study, piece, folder):
     recipe = json.loads(json.dumps(piece.recipe["train"]))
-    recipe["model"] = beside(piece.needs["model"], "run/model" if piece.needs["model"].kind == "align" else "model")
+    recipe["model"] = beside_model(piece.needs["model"])
     recipe.setdefault("data", {}).update(path=beside(piece.needs["table"], "scans.csv"), cache="../features")
     train(study, piece, folder, recipe)
 
 
-def model_folder(study, piece):
-    return study.folder(piece) / {"model": "model", "run": "run/model", "align": "run/model", "bfloat16": "model"}[piece.kind]
 
 
 def evaluation(study, piece, folder):
@@ -179,7 +189,8 @@ def evaluation(study, piece, folder):
     options = [f"--{key.replace('_', '-')}={value}" for key, value in sorted(piece.recipe.items()) if key != "which"]
     what = {"captions": "caption", "closed": "vqa-closed"}[piece.recipe["which"]]
     study.tomo(piece, ["eval", what, "--model", model_folder(study, piece.needs["model"]), "--data",
-                       study.folder(piece.needs["data"]) / "data" / "scans.csv", "-o", folder, *options])
+                       study.folder(piece.needs["data"]) / "data" / "scans.csv", "-o", folder, "--cache",
+                       study.plan.work / "features", *options])
     for path in folder.glob("*.html"):
         path.unlink()
 

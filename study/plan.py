@@ -196,13 +196,16 @@ class Plan:
 
     # ---------------------------------------------------------------- runs
 
-    def aligned(self, variant, seed, section):
-        """The variant's model after a run on single slices and their captions."""
-        _, recipe = self.recipe(section)
-        recipe["seed"] = seed
-        needs = {"model": self.model(variant, seed), "data": self.data(section["data"])}
-        return self.add("align", f"aligned-{variant['name']}-s{seed}",
-                        {"train": recipe, "file": self.data_file(section["data"])}, needs, units=steps_of(recipe))
+    def aligned(self, variant, seed, sections):
+        """The variant's model after runs on slices, single or a few neighbours, and their captions."""
+        start = self.model(variant, seed)
+        for section in sections:
+            _, recipe = self.recipe(section)
+            recipe["seed"] = seed
+            start = self.add("align", f"aligned-{section['data']}-{variant['name']}-s{seed}",
+                             {"train": recipe, "file": self.data_file(section["data"])},
+                             {"model": start, "data": self.data(section["data"])}, units=steps_of(recipe))
+        return start
 
     def run(self, variant, n, seed, align=None):
         path, recipe = self.recipe(self.json["train"])
@@ -213,7 +216,7 @@ class Plan:
         if align is not None:  # what it changed in the model's settings is changed back
             config, start = start.recipe["config"], self.aligned(variant, seed, align)
             recipe["config"] = {section: {key: config[section][key] for key in members}
-                                for section, members in start.recipe["train"].get("config", {}).items()}
+                                for section, members in changed_settings(start).items()}
         needs = {"model": start, "table": self.table(n, seed)}
         return self.add("run", f"run-{variant['name']}-n{n}-s{seed}", {"train": recipe}, needs, units=steps_of(recipe),
                         optional=variant.get("optional", False))
@@ -257,6 +260,16 @@ class Plan:
         """The result of a planned run: its path, whether it is there or not; None where the plan has no such run."""
         piece = self.pieces.get(f"result-{variant}-n{n}-s{seed}")
         return self.result_path(piece) if piece is not None else None
+
+
+def changed_settings(piece):
+    """Names of the model's settings that runs on slices changed, by section."""
+    changed = {}
+    while piece.kind == "align":
+        for section, members in piece.recipe["train"].get("config", {}).items():
+            changed.setdefault(section, set()).update(members)
+        piece = piece.needs["model"]
+    return changed
 
 
 def steps_of(recipe):
