@@ -180,8 +180,15 @@ static tomo_status judge(loop *l, const outcome *out, tomo_error *err) {
     l->at->skipped++;
     l->at->skipped_in_row++;
     tomo_log(l->hooks, TOMO_LOG_WARNING, "step %lld was skipped: %s", (long long)l->at->step,
-             out->tokens == 0 ? "nothing in it could be learned" : "its loss or gradient is no number");
+             out->tokens == 0 ? "no token of an answer is in it" : "its loss or gradient is no number");
     if (l->at->skipped_in_row < l->stage->nan_limit) return TOMO_OK;
+    if (out->tokens == 0) {
+        return tomo_fail(
+            err, TOMO_E_USAGE,
+            "stage %s: %lld steps in a row had no token of an answer; a larger data.max_length is "
+            "wanted, which counts visual tokens and prompt too",
+            l->stage->name, (long long)l->at->skipped_in_row);
+    }
     return tomo_fail(
         err, TOMO_E_INTERNAL,
         "stage %s stopped at step %lld: %lld steps in a row had no usable loss; a lower learning rate "

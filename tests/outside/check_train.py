@@ -206,6 +206,17 @@ class Checks(checking.Checks):
         code, said = self.train(self.recipe("nan", {"learning_rate": 1e30, "schedule": "constant", "nan_limit": 3}))
         self.expect("no number", code == 1 and "skipped" in said and "in a row" in said, f"status {code}: {said[-300:]}")
 
+    def check_no_answer_left(self):
+        """Texts that are cut behind their visual tokens: nothing can be learned, and the cause is named."""
+        tokens = math.prod(json.loads((self.folder / "model" / "config.json").read_text())["connector"]["tokens"])
+        said = "too small"
+        while "too small" in said:
+            data = {"path": "data.csv", "cache": "features", "max_length": tokens}
+            code, said = self.train(self.recipe("cut", {"nan_limit": 2}, data=data))
+            tokens += 1
+        self.expect("no answer left", code == 2 and "data.max_length" in said and "2 steps in a row" in said,
+                    f"status {code}: {said[-300:]}")
+
     def check_full_disk(self):
         """No file may grow past what metrics need: no checkpoint can be written; the run goes on and says so."""
         recipe = self.recipe("full", {"steps": 12, "checkpoint_every": 4})
