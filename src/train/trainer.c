@@ -287,10 +287,20 @@ static bool due(int64_t every, int64_t step) {
     return every > 0 && step % every == 0;
 }
 
+static tomo_status stopped(const loop *l, tomo_error *err) {
+    return tomo_fail(err, TOMO_E_CANCELLED, "cancelled at step %lld of stage %s; --resume goes on there",
+                     (long long)l->at->step, l->stage->name);
+}
+
 static tomo_status one_turn(loop *l, tomo_error *err) {
     double start = tomo_seconds();
     outcome out = {0};
     tomo_status status = step(l, &out, err);
+    /* While scans are read, weights are still those of the last step. */
+    if (status == TOMO_E_CANCELLED && l->at->step > l->first_step) {
+        if (!due(l->stage->checkpoint_every, l->at->step)) checkpoint(l);
+        return stopped(l, err);
+    }
     if (status != TOMO_OK) return status;
     double seconds = tomo_seconds() - start;
     l->at->step++;
@@ -305,9 +315,7 @@ static tomo_status one_turn(loop *l, tomo_error *err) {
     }
     if (status != TOMO_OK) return status;
     if (last || l->cancelled || due(l->stage->checkpoint_every, l->at->step)) checkpoint(l);
-    if (!l->cancelled) return TOMO_OK;
-    return tomo_fail(err, TOMO_E_CANCELLED, "cancelled at step %lld of stage %s; --resume goes on there",
-                     (long long)l->at->step, l->stage->name);
+    return l->cancelled ? stopped(l, err) : TOMO_OK;
 }
 
 /* The best weights in place of the last. */

@@ -124,8 +124,9 @@ class Checks(checking.Checks):
         for _ in range(4):
             p.stderr.readline()
         p.send_signal(signal.SIGINT)
-        p.stderr.read()
+        said = p.stderr.read()
         self.expect(f"{name}: interrupted", p.wait() == 130, f"status {p.returncode}")
+        self.expect(f"{name}: nothing is lost", "--resume goes on there" in said, said[-300:])
         code, said = self.train(recipe, "--resume", "--quiet")
         self.expect(f"{name}: resumed", code == 0 and self.product(run) and self.product(run) == self.product(name), said)
 
@@ -488,6 +489,10 @@ class Checks(checking.Checks):
         stage = {"steps": 40, "checkpoint_every": 1000}
         self.train(self.recipe("unstopped", stage), "--quiet")
         self.stop_and_resume("unstopped", stage)
+        # Scans are read in every step, which takes most of it.
+        stage["augment"] = True
+        self.train(self.recipe("read", stage), "--quiet")
+        self.stop_and_resume("read", stage)
 
 
 def main():
