@@ -502,8 +502,9 @@ typedef struct tomo_phantom_options {
     int64_t questions; /* most questions a scan, 0 to 16; default 8; -1: none */
     tomo_phantom_contents contents; /* format must be NIFTI for others than SCANS; their size[0] is of the
                                        scan that a slice is taken from, and TEXT needs no size */
-    int64_t slab;    /* SLICES: an item has 1 to this many neighbouring slices, drawn; default 1 */
-    bool plain;      /* reports and captions in one wording, which says what is seen and nothing of style */
+    int64_t slab; /* an item has 1 to this many neighbouring slices, drawn; default: SLICES 1, SCANS all. Not
+                     with TEXT and M3D */
+    bool plain;   /* reports and captions in one wording, which says what is seen and nothing of style */
     bool text_first; /* text: closed questions are answered "lung: C.", not "C. lung" (prompt.answer of a
                         model) */
     bool all; /* scans, text: ask all that can be asked, up to `questions`, though some answers are then

@@ -168,8 +168,22 @@ def table(study, piece, folder):
                 out.writerow({**row, "scan": beside(piece.needs[role], "data", row["scan"]), "split": role})
 
 
+def balanced_table(study, piece, folder):
+    """The data set's list with fewer of the common answers, beside which its scans are found."""
+    with open(study.folder(piece.needs["data"]) / "data" / piece.recipe["file"], newline="", encoding="utf-8") as f:
+        rows = list(csv.DictReader(f))
+    with open(folder / "scans.csv", "w", newline="", encoding="utf-8") as f:
+        out = csv.DictWriter(f, list(rows[0]))
+        out.writeheader()
+        for row in balanced(rows, piece.recipe["balance"]):
+            out.writerow({**row, "scan": beside(piece.needs["data"], "data", row["scan"])})
+    return "scans.csv"
+
+
 def align(study, piece, folder):
-    recipe = prepare(piece.recipe["train"], beside(piece.needs["data"], "data", piece.recipe["file"]))
+    data_path = (balanced_table(study, piece, folder) if "balance" in piece.recipe else
+                 beside(piece.needs["data"], "data", piece.recipe["file"]))
+    recipe = prepare(piece.recipe["train"], data_path)
     recipe["model"] = beside_model(piece.needs["model"])
     train(study, piece, folder, recipe)
     shutil.rmtree(folder / "run" / "features", ignore_errors=True)  # each slice was seen about once

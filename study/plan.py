@@ -199,11 +199,13 @@ class Plan:
     def aligned(self, variant, seed, sections):
         """The variant's model after runs on slices, single or a few neighbours, and their captions."""
         start = self.model(variant, seed)
-        for section in sections:
+        for number, section in enumerate(sections, 1):
             _, recipe = self.recipe(section)
             recipe["seed"] = seed
-            start = self.add("align", f"aligned-{section['data']}-{variant['name']}-s{seed}",
-                             {"train": recipe, "file": self.data_file(section["data"])},
+            settings = {"train": recipe, "file": self.data_file(section["data"])}
+            if "balance" in section:
+                settings["balance"] = section["balance"]
+            start = self.add("align", f"aligned-{number}-{variant['name']}-s{seed}", settings,
                              {"model": start, "data": self.data(section["data"])}, units=steps_of(recipe))
         return start
 

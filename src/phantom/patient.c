@@ -213,6 +213,13 @@ void tomo_patient_draw(uint64_t seed, tomo_patient *p) {
     if (absent != NULL) p->kidney_size[absent->side < 0] *= 1.12; /* the other one makes up for it */
 }
 
+void tomo_patient_cover(tomo_patient *p, int64_t slices, int64_t first, int64_t count) {
+    double slice_mm = (p->top_mm - p->bottom_mm) / (double)slices;
+    p->bottom_mm += (double)first * slice_mm;
+    p->top_mm = p->bottom_mm + (double)count * slice_mm;
+    p->part = true;
+}
+
 const tomo_finding *tomo_patient_find(const tomo_patient *p, tomo_finding_kind kind) {
     for (int i = 0; i < p->finding_count; i++) {
         if (p->findings[i].kind == kind) return &p->findings[i];

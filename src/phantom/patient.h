@@ -70,6 +70,7 @@ typedef struct tomo_patient {
     double fat_mm;                         /* under the skin */
     double roll, lean_x, lean_y, shift[2]; /* pose: tan of half the roll; mm of x and y for a mm of z; mm */
     double bottom_mm, top_mm;              /* what the scan covers along z */
+    bool part;                             /* it covers a part of what it would: tomo_patient_cover */
     double margin;                         /* width of the picture, in widths of the body */
     double slab;                           /* thickness of a slice in distances of slices */
     double noise_hu, warp_mm;
@@ -81,6 +82,9 @@ typedef struct tomo_patient {
 
 /* The same seed gives the same patient. */
 void tomo_patient_draw(uint64_t seed, tomo_patient *patient);
+
+/* Leaves of the scan, of so many slices, those from `first` on. */
+void tomo_patient_cover(tomo_patient *patient, int64_t slices, int64_t first, int64_t count);
 
 /* The first finding of the kind, or NULL. */
 const tomo_finding *tomo_patient_find(const tomo_patient *patient, tomo_finding_kind kind);

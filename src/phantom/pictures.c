@@ -4,7 +4,6 @@
 #include "base/file.h"
 #include "base/folder.h"
 #include "phantom/caption.h"
-#include "phantom/draw.h"
 #include "phantom/truth.h"
 #include "phantom/write_impl.h"
 #include "volume/write.h"
@@ -25,32 +24,6 @@ typedef struct picture {
     tomo_buffer caption;
 } picture;
 
-/* What is small in a picture. */
-static const unsigned focal = 1u << TOMO_FINDING_NODULE | 1u << TOMO_FINDING_LIVER_LESION |
-                              1u << TOMO_FINDING_KIDNEY_STONE | 1u << TOMO_FINDING_KIDNEY_MASS;
-
-/* Draws patients until one has a finding of these kinds (bits); hardly ever more than a few. */
-static uint64_t draw_patient(const maker *m, int64_t index, unsigned kinds, tomo_patient *patient) {
-    uint64_t seed = 0;
-    for (int64_t attempt = 0; attempt < 64; attempt++) {
-        bool there = kinds == 0;
-        seed = tomo_phantom_seed(m->order, index, attempt);
-        tomo_patient_draw(seed, patient);
-        for (int i = 0; i < patient->finding_count; i++)
-            there |= (kinds >> patient->findings[i].kind & 1) != 0;
-        if (there) break;
-    }
-    return seed;
-}
-
-/* How many neighbours, and with the wanted one anywhere among them. */
-static tomo_slab draw_slab(const maker *m, uint64_t seed, int64_t wanted) {
-    tomo_random r = tomo_random_seed(seed ^ 0x51abu);
-    int64_t count = 1 + tomo_draw_below(&r, (int)m->order->slab);
-    int64_t first = wanted - tomo_draw_below(&r, (int)count), last = m->order->size[0] - count;
-    return (tomo_slab){first < 0 ? 0 : first > last ? last : first, count};
-}
-
 static tomo_status write_slices(const maker *m, const picture *p, const tomo_render *render,
                                 tomo_error *err) {
     tomo_volume *volume = NULL;
@@ -63,8 +36,6 @@ static tomo_status write_slices(const maker *m, const picture *p, const tomo_ren
     return status;
 }
 
-/* Of four pictures one lies anywhere, one goes through a finding, and two through a focal lesion, so that
- * what is small and rare is seen often. */
 static tomo_status make_picture(const void *state, int64_t index, tomo_pool *pool, void *item,
                                 tomo_error *err) {
     const maker *m = state;
@@ -72,11 +43,9 @@ static tomo_status make_picture(const void *state, int64_t index, tomo_pool *poo
     picture *p = item;
     tomo_patient patient;
     tomo_render render;
-    unsigned kinds = index % 4 == 0 ? 0 : index % 4 == 1 ? ~0u : focal;
     (void)pool; /* a slice is painted by one thread */
-    uint64_t seed = draw_patient(m, index, kinds, &patient);
-    tomo_random r = tomo_random_seed(seed ^ 0x511ceu);
-    tomo_slab slab = draw_slab(m, seed, tomo_view_choose(&patient, &r, size[0], kinds));
+    tomo_slab slab;
+    uint64_t seed = tomo_phantom_draw_slab(m->order, index, &patient, &slab);
     (void)snprintf(p->name, sizeof p->name, "scans/%06lld.nii", (long long)index);
     p->split = tomo_phantom_split(m->order, seed);
     p->caption = (tomo_buffer){.maximum = TOMO_PHANTOM_TEXT_BYTES};

@@ -106,6 +106,8 @@ static void ask_higher_kidney(asker *a) {
     double right = e[TOMO_ORGAN_KIDNEY_RIGHT].top_mm, left = e[TOMO_ORGAN_KIDNEY_LEFT].top_mm;
     double apart = right > left ? right - left : left - right;
     int answer = apart < 18 ? 2 : right > left ? 0 : 1;
+    const bool *whole = a->truth->whole;
+    if (a->truth->part && !(whole[TOMO_ORGAN_KIDNEY_RIGHT] && whole[TOMO_ORGAN_KIDNEY_LEFT])) return;
     if (tomo_truth_count(a->truth, TOMO_FINDING_ABSENT_KIDNEY, 0) > 0) {
         answer = 3;
     } else if (apart > 6 && apart < 18) {
@@ -167,8 +169,9 @@ static void ask_heights(asker *a) {
     int i = tomo_truth_first(t, TOMO_FINDING_LIVER_LESION);
     int range = t->whole[TOMO_ORGAN_SPLEEN] ? range_of(e->top_mm - e->bottom_mm, spleen_edges) : -1;
     if (range >= 0) ASK(TOMO_ASK_SPLEEN_HEIGHT, 4, spleen, spleen_ranges, range, 15);
-    range =
-        tomo_truth_count(t, TOMO_FINDING_LIVER_LESION, 0) == 1 ? range_of(t->height_mm[i], lesion_edges) : -1;
+    range = !t->part && tomo_truth_count(t, TOMO_FINDING_LIVER_LESION, 0) == 1
+                ? range_of(t->height_mm[i], lesion_edges)
+                : -1;
     if (range >= 0) ASK(TOMO_ASK_LESION_HEIGHT, 4, lesion, lesion_ranges, range, 15);
 }
 
@@ -226,7 +229,8 @@ static void ask_amounts(asker *a) {
     if (tomo_truth_count(t, TOMO_FINDING_EFFUSION, 0) < 2) {
         ASK(TOMO_ASK_EFFUSION_AMOUNT, 4, effusion, amounts, i < 0 ? 0 : t->findings[i].severity + 1, 15);
     }
-    ASK(TOMO_ASK_SPLEEN_DEGREE, 4, spleen, degrees, s < 0 ? 0 : t->findings[s].severity + 1, 15);
+    if (!t->part || t->whole[TOMO_ORGAN_SPLEEN])
+        ASK(TOMO_ASK_SPLEEN_DEGREE, 4, spleen, degrees, s < 0 ? 0 : t->findings[s].severity + 1, 15);
     ASK(TOMO_ASK_ASCITES_AMOUNT, 4, ascites, amounts, f < 0 ? 0 : t->findings[f].severity + 1, 15);
 }
 

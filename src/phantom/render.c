@@ -371,8 +371,9 @@ static bool reserve(renderer *r, tomo_scene **scene, int threads) {
 
 static tomo_status check_shape(const int64_t shape[3], tomo_error *err) {
     for (int i = 0; i < 3; i++) {
-        if (shape[i] >= 8 && shape[i] <= 1024) continue;
-        return tomo_fail(err, TOMO_E_USAGE, "a phantom of %lld x %lld x %lld; 8 to 1024 each are possible",
+        if (shape[i] >= (i == 0 ? 1 : 8) && shape[i] <= 1024) continue;
+        return tomo_fail(err, TOMO_E_USAGE,
+                         "a phantom of %lld x %lld x %lld; 8 to 1024 each are possible, of slices one",
                          (long long)shape[0], (long long)shape[1], (long long)shape[2]);
     }
     return TOMO_OK;

@@ -25,6 +25,7 @@ typedef struct maker {
 /* One scan while it is written. */
 typedef struct phantom {
     tomo_patient patient;
+    tomo_slab slab; /* of the scan's slices */
     tomo_render render;
     tomo_truth truth;
     uint64_t seed;
@@ -39,7 +40,14 @@ typedef struct phantom {
 /* ------------------------------------------------------------------ one scan */
 
 static void draw_phantom(const maker *m, int64_t index, phantom *p) {
-    p->seed = tomo_phantom_seed(m->order, index, 0);
+    p->slab = (tomo_slab){0, m->order->size[0]};
+    if (m->order->slab > 0) {
+        p->seed = tomo_phantom_draw_slab(m->order, index, &p->patient, &p->slab);
+        tomo_patient_cover(&p->patient, m->order->size[0], p->slab.first, p->slab.count);
+    } else {
+        p->seed = tomo_phantom_seed(m->order, index, 0);
+        tomo_patient_draw(p->seed, &p->patient);
+    }
     tomo_random r = tomo_random_seed(p->seed ^ 0x5b117u);
     (void)tomo_draw_below(&r, 10); /* the split */
     int plane = tomo_draw_below(&r, 5);
@@ -47,13 +55,12 @@ static void draw_phantom(const maker *m, int64_t index, phantom *p) {
     /* Most scans of M3D are axial; every file that knows its orientation is read as axial. */
     bool turned = m->order->options->format == TOMO_PHANTOM_M3D && plane < 2;
     p->plane = turned ? (tomo_plane)(TOMO_PLANE_CORONAL + plane) : TOMO_PLANE_AXIAL;
-    tomo_patient_draw(p->seed, &p->patient);
     (void)snprintf(p->name, sizeof p->name, "%06lld", (long long)index);
 }
 
 /* Turned slices: more of z is needed than an axial scan of the size has. */
 static tomo_status render_phantom(const maker *m, phantom *p, tomo_pool *pool, tomo_error *err) {
-    int64_t shape[3] = {m->order->size[0], m->order->size[1], m->order->size[2]};
+    int64_t shape[3] = {p->slab.count, m->order->size[1], m->order->size[2]};
     if (p->plane != TOMO_PLANE_AXIAL) {
         for (int i = 0; i < 3; i++)
             shape[i] = m->order->size[i == 0 ? 1 : i] / 2 < 8 ? 8 : m->order->size[i == 0 ? 1 : i] / 2;

@@ -1,10 +1,22 @@
 #include "phantom/truth.h"
 
+#include "phantom/scene.h"
+
 #include <stdio.h>
 
 #define BIT(name) TOMO_TISSUE_BIT(TOMO_TISSUE_##name)
 
-/* What must be left of a finding to be told: less than this and it lies outside the scan, or is hidden. */
+/* How much of what a finding reaches along z lies in the scan. */
+static double covered_mm(const tomo_patient *p, const tomo_finding *f) {
+    double low, high;
+    tomo_scene_finding_heights(p, f, &low, &high);
+    low = low < p->bottom_mm ? p->bottom_mm : low;
+    high = high > p->top_mm ? p->top_mm : high;
+    return high - low;
+}
+
+/* What must be left of a finding to be told: less than this and it lies outside the scan, or is hidden. Of a
+ * part of a scan less is enough, and an organ that is ill, or missing, has to be there or missing in it. */
 static bool is_visible(const tomo_patient *p, const tomo_render *r, const tomo_finding *f) {
     double bottom = p->bottom_mm, top = p->top_mm;
     if (f->lesion >= 0) {
@@ -14,14 +26,17 @@ static bool is_visible(const tomo_patient *p, const tomo_render *r, const tomo_f
     }
     if (f->kind == TOMO_FINDING_EFFUSION) {
         int t = f->side < 0 ? TOMO_TISSUE_EFFUSION_RIGHT : TOMO_TISSUE_EFFUSION_LEFT;
-        return r->extents[t].volume_ml > 5;
+        return r->extents[t].volume_ml > (p->part ? 2 : 5);
     }
-    if (f->kind == TOMO_FINDING_ASCITES) return r->extents[TOMO_TISSUE_ASCITES].volume_ml > 20;
+    if (f->kind == TOMO_FINDING_ASCITES)
+        return r->extents[TOMO_TISSUE_ASCITES].volume_ml > (p->part ? 5 : 20);
     if (f->kind == TOMO_FINDING_FRACTURE) {
-        double z = tomo_patient_vertebra(p, f->level);
-        return z > bottom + 20 && z < top - 20;
+        double z = tomo_patient_vertebra(p, f->level), away = p->part ? 6 : 20;
+        return z > bottom + away && z < top - away;
     }
-    return true;
+    if (!p->part) return true;
+    if (f->kind == TOMO_FINDING_LARGE_SPLEEN) return r->extents[TOMO_TISSUE_SPLEEN].volume_ml > 20;
+    return covered_mm(p, f) > 12;
 }
 
 static void add_finding(const tomo_patient *p, const tomo_render *r, const tomo_finding *f, tomo_truth *t) {
@@ -40,7 +55,8 @@ void tomo_truth_find(const tomo_patient *p, const tomo_render *r, tomo_truth *t)
     static const uint64_t tissues[TOMO_ORGANS] = {BIT(LIVER), BIT(SPLEEN), BIT(KIDNEY_RIGHT),
                                                   BIT(KIDNEY_LEFT)};
     double edge = r->spacing_mm[0] / 2;
-    *t = (tomo_truth){.phase = p->phase, .mirrored = p->mirrored, .carina_mm = 126 * p->scale[2]};
+    *t = (tomo_truth){
+        .phase = p->phase, .mirrored = p->mirrored, .part = p->part, .carina_mm = 126 * p->scale[2]};
     for (int i = 0; i < TOMO_ORGANS; i++) {
         int from = i;
         if (p->mirrored && i == TOMO_ORGAN_KIDNEY_RIGHT) from = TOMO_ORGAN_KIDNEY_LEFT;

@@ -17,7 +17,7 @@ typedef enum tomo_organ {
 /* Sides are now the patient's own: a mirrored patient's are exchanged. */
 typedef struct tomo_truth {
     tomo_phantom_phase phase;
-    bool mirrored;
+    bool mirrored, part; /* part: the scan was cut short on purpose (tomo_patient_cover) */
     tomo_finding findings[TOMO_FINDINGS_MOST]; /* those that the scan shows */
     double diameter_mm[TOMO_FINDINGS_MOST];    /* across z, the larger one; 0: no single body */
     double height_mm[TOMO_FINDINGS_MOST];      /* along z; 0: no single body */

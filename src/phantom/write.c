@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/folder.h"
 #include "phantom/draw.h"
+#include "phantom/view.h"
 #include "phantom/write_impl.h"
 
 #include <errno.h>
@@ -26,6 +27,37 @@ int tomo_phantom_split(const tomo_phantom_order *order, uint64_t seed) {
     tomo_random r = tomo_random_seed(seed ^ 0x5b117u);
     int split = tomo_draw_below(&r, 10);
     return order->split >= 0 ? order->split : split < 8 ? 0 : split - 7;
+}
+
+/* What is small in a picture. */
+static const unsigned focal = 1u << TOMO_FINDING_NODULE | 1u << TOMO_FINDING_LIVER_LESION |
+                              1u << TOMO_FINDING_KIDNEY_STONE | 1u << TOMO_FINDING_KIDNEY_MASS;
+
+/* Draws patients until one has a finding of these kinds (bits); hardly ever more than a few. */
+static uint64_t draw_patient(const tomo_phantom_order *order, int64_t index, unsigned kinds,
+                             tomo_patient *patient) {
+    uint64_t seed = 0;
+    for (int64_t attempt = 0; attempt < 64; attempt++) {
+        bool there = kinds == 0;
+        seed = tomo_phantom_seed(order, index, attempt);
+        tomo_patient_draw(seed, patient);
+        for (int i = 0; i < patient->finding_count; i++)
+            there |= (kinds >> patient->findings[i].kind & 1) != 0;
+        if (there) break;
+    }
+    return seed;
+}
+
+uint64_t tomo_phantom_draw_slab(const tomo_phantom_order *order, int64_t index, tomo_patient *patient,
+                                tomo_slab *slab) {
+    unsigned kinds = index % 4 == 0 ? 0 : index % 4 == 1 ? ~0u : focal;
+    uint64_t seed = draw_patient(order, index, kinds, patient);
+    tomo_random slice = tomo_random_seed(seed ^ 0x511ceu), r = tomo_random_seed(seed ^ 0x51abu);
+    int64_t wanted = tomo_view_choose(patient, &slice, order->size[0], kinds);
+    int64_t count = 1 + tomo_draw_below(&r, (int)order->slab);
+    int64_t first = wanted - tomo_draw_below(&r, (int)count), last = order->size[0] - count;
+    *slab = (tomo_slab){first < 0 ? 0 : first > last ? last : first, count};
+    return seed;
 }
 
 typedef struct batch {
@@ -130,12 +162,14 @@ static tomo_status check_options(tomo_phantom_order *m, tomo_error *err) {
     if (o->contents != TOMO_PHANTOM_SCANS && o->format != TOMO_PHANTOM_NIFTI) {
         return tomo_fail(err, TOMO_E_USAGE, "slices and texts have one format; leave the format out");
     }
-    if (o->slab < 0 || (o->slab > 1 && o->contents != TOMO_PHANTOM_SLICES)) {
-        return tomo_fail(err, TOMO_E_USAGE, "a slab of %lld; it is for slices, and 1 or more are wanted",
-                         (long long)o->slab);
+    if (o->slab < 0 || (o->slab > 0 && (o->contents == TOMO_PHANTOM_TEXT || o->format == TOMO_PHANTOM_M3D))) {
+        return tomo_fail(
+            err, TOMO_E_USAGE,
+            "a slab of %lld; 1 or more are wanted, and neither with text nor with the layout of M3D",
+            (long long)o->slab);
     }
     m->count = o->count > 0 ? o->count : 1;
-    m->slab = o->slab > 0 ? o->slab : 1;
+    m->slab = o->slab > 0 || o->contents != TOMO_PHANTOM_SLICES ? o->slab : 1;
     m->questions = o->questions == 0 ? 8 : o->questions < 0 ? 0 : (int)o->questions;
     for (int i = 0; i < 3; i++) {
         m->size[i] = o->size[i] != 0 ? o->size[i] : o->format == TOMO_PHANTOM_M3D ? m3d[i] : usual[i];

@@ -5,6 +5,7 @@
 
 #include "base/buffer.h"
 #include "model/context.h"
+#include "phantom/render.h"
 
 #include <cjson/cJSON.h>
 
@@ -19,14 +20,20 @@ extern const char *const tomo_phantom_split_names[TOMO_PHANTOM_SPLITS];
 typedef struct tomo_phantom_order {
     tomo_context *context;
     const tomo_phantom_options *options;
-    const char *folder; /* beside the target */
-    int64_t count, size[3], slab;
-    int split, questions; /* split -1: drawn */
+    const char *folder;           /* beside the target */
+    int64_t count, size[3], slab; /* slab 0: whole scans */
+    int split, questions;         /* split -1: drawn */
 } tomo_phantom_order;
 
 /* The seed of a patient of a kind of contents, and the split that it belongs to. */
 uint64_t tomo_phantom_seed(const tomo_phantom_order *order, int64_t index, int64_t attempt);
 int tomo_phantom_split(const tomo_phantom_order *order, uint64_t seed);
+
+/* A patient, and neighbouring slices of the order's size[0]: one to order->slab of them. Of four items one
+ * lies anywhere, one goes through a finding, and two through a focal lesion, so that what is small and rare
+ * is seen often. Returns the patient's seed. */
+uint64_t tomo_phantom_draw_slab(const tomo_phantom_order *order, int64_t index, tomo_patient *patient,
+                                tomo_slab *slab);
 
 /* How items are made, in batches: `make` on any thread, then `finish` in order on the calling thread. Items
  * are `item_size` bytes, zero at first. */

@@ -1,6 +1,7 @@
 /* phantom_slices.c - slices alone are those of the whole scan, and their caption tells what their labels
  * show. */
 #include "phantom/caption.h"
+#include "phantom/scene.h"
 #include "phantom/truth.h"
 
 #include <setjmp.h>
@@ -233,6 +234,45 @@ static void captions_of_a_slab_speak_of_several_slices(void **state) {
     tomo_buffer_free(&text);
 }
 
+/* A scan that is cut short tells what lies in it: the finding that it goes through, none that lies outside,
+ * and of organs that it cuts no height. */
+static void a_scan_cut_short_tells_what_it_covers(void **state) {
+    int through = 0, told = 0, outside = 0;
+    (void)state;
+    for (uint64_t seed = 0; seed < 200; seed++) {
+        tomo_patient patient, part;
+        tomo_random random = tomo_random_seed(seed);
+        tomo_render r;
+        tomo_truth whole, cut;
+        tomo_patient_draw(seed, &patient);
+        int64_t slice = tomo_view_choose(&patient, &random, shape[0], ~0u), first = slice < 2 ? 0 : slice - 2;
+        const int64_t count = first + 5 > shape[0] ? shape[0] - first : 5, size[3] = {count, 64, 64};
+        part = patient;
+        tomo_patient_cover(&part, shape[0], first, count);
+        assert_int_equal(tomo_render_make(&patient, shape, NULL, &r, NULL), TOMO_OK);
+        tomo_truth_find(&patient, &r, &whole);
+        tomo_render_free(&r);
+        assert_int_equal(tomo_render_make(&part, size, NULL, &r, NULL), TOMO_OK);
+        tomo_truth_find(&part, &r, &cut);
+        tomo_render_free(&r);
+        for (int i = 0; i < cut.finding_count; i++) {
+            double low, high;
+            tomo_scene_finding_heights(&patient, &cut.findings[i], &low, &high);
+            if (cut.findings[i].lesion >= 0) assert_true(low < part.top_mm && high > part.bottom_mm);
+        }
+        for (int i = 0; i < whole.finding_count; i++) {
+            double low, high;
+            tomo_scene_finding_heights(&patient, &whole.findings[i], &low, &high);
+            outside += whole.findings[i].lesion >= 0 && (low > part.top_mm || high < part.bottom_mm);
+        }
+        for (int i = 0; i < TOMO_ORGANS; i++) assert_true(!cut.whole[i] || whole.whole[i]);
+        through += patient.finding_count > 0;
+        told += patient.finding_count > 0 && cut.finding_count > 0;
+    }
+    assert_true(outside > 20);
+    assert_true(told >= through * 85 / 100);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_slice_is_that_of_the_whole_scan),
@@ -241,6 +281,7 @@ int main(void) {
         cmocka_unit_test(chosen_findings_are_seen),
         cmocka_unit_test(a_slab_shows_what_its_slices_show),
         cmocka_unit_test(captions_of_a_slab_speak_of_several_slices),
+        cmocka_unit_test(a_scan_cut_short_tells_what_it_covers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
