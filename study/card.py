@@ -30,8 +30,8 @@ def values(plan, result, facts, folder):
         "size_mb": f"{size / 1e6:.1f}", "parameters": f"{sum(p.values()) / 1e6:.2f} million",
         **{f"parameters_{part}": f"{count:,}" for part, count in p.items()},
         "scans": str(result["scans"]), "seed": str(result["seed"]),
-        **{f"{name}_count": str(d["options"].get("count", 1)) for name, d in options.items()},
-        **{f"{name}_seed": str(d["options"].get("seed", 0)) for name, d in options.items()},
+        **{f"{name.replace('-', '_')}_{key}": str(d["options"].get(key, usual)) for name, d in options.items()
+           for key, usual in (("count", 1), ("seed", 0), ("slab", 1))},
         "minutes": f"{sum(t['seconds'] for t in training) / 60:.0f}",
         "cpu": training[-1]["cpu"], "threads": str(training[-1]["threads"]),
         "stages": "\n".join(f"- {t['piece']}: {t['steps']} steps, {t['seconds'] / 60:.0f} min, loss {t['loss']['first']} -> "
