@@ -148,6 +148,18 @@ def balanced(rows, most):
         yield row
 
 
+def evened(rows, most):
+    """At most so many questions in the same words, spread evenly over the rows: what is asked of every scan is learned
+    long before what few scans show."""
+    counts, seen = collections.Counter(row["question"] for row in rows), collections.Counter()
+    for row in rows:
+        question, count = row["question"], counts[row["question"]]
+        place = seen[question]
+        seen[question] += 1
+        if not question or count <= most or (place + 1) * most // count > place * most // count:
+            yield row
+
+
 def table(study, piece, folder):
     """scans.csv with some of the training scans and all of the validation's, beside the data sets themselves."""
     first, count = piece.recipe["first"], piece.recipe["count"]
@@ -164,6 +176,8 @@ def table(study, piece, folder):
             rows = [row for row in rows if row["scan"] in taken]
             if role == "train" and "balance" in piece.recipe:
                 rows = balanced(rows, piece.recipe["balance"])
+            if role == "train" and "most" in piece.recipe:
+                rows = evened(list(rows), piece.recipe["most"])
             for row in rows:
                 out.writerow({**row, "scan": beside(piece.needs[role], "data", row["scan"]), "split": role})
 

@@ -183,8 +183,9 @@ class Plan:
         return self.add("model", f"model-{variant['name']}-s{seed}", {"config": config, "seed": seed}, needs,
                         optional=variant.get("optional", False))
 
-    def table(self, n, seed):
-        """N scans of the training set: those of another seed are others as long as the set has enough."""
+    def table(self, n, seed, most=None):
+        """N scans of the training set: those of another seed are others as long as the set has enough. most: rows of
+        questions in the same words."""
         needs = {role: self.data(role) for role in ("train", "validation")}
         count = self.json["data"]["train"]["options"]["count"]
         if n > count:
@@ -192,7 +193,9 @@ class Plan:
         recipe = {"first": (seed - 1) * n if seed * n <= count else 0, "count": n}
         if "balance" in self.json["train"]:
             recipe["balance"] = self.json["train"]["balance"]
-        return self.add("table", f"table-n{n}-s{seed}", recipe, needs)
+        if most is not None:
+            recipe["most"] = most
+        return self.add("table", f"table-n{n}-s{seed}" + ("-even" if most is not None else ""), recipe, needs)
 
     # ---------------------------------------------------------------- runs
 
@@ -223,6 +226,15 @@ class Plan:
         return self.add("run", f"run-{variant['name']}-n{n}-s{seed}", {"train": recipe}, needs, units=steps_of(recipe),
                         optional=variant.get("optional", False))
 
+    def run_again(self, before, variant, n, seed, section):
+        """A run that goes on from a finished one, on questions that are asked more evenly."""
+        path, recipe = self.recipe(self.json["train"])
+        for changes in (variant.get("train", {}), section["change"]):
+            recipe = self.change_recipe(path, recipe, changes)
+        recipe["seed"] = seed
+        return self.add("run", f"run-again-{variant['name']}-n{n}-s{seed}", {"train": recipe},
+                        {"model": before, "table": self.table(n, seed, section["most"])}, units=steps_of(recipe))
+
     def evaluation(self, which, name, trained, optional):
         """which: captions or closed."""
         count = self.json["data"]["test"]["options"]["count"]
@@ -243,9 +255,12 @@ class Plan:
 
     def demo(self):
         d = self.json["demo"]
-        check_keys(f"{self.path}: demo", d, ["comment", "variant", "scans", "seed", "folder", "megabytes", "card", "align"])
+        check_keys(f"{self.path}: demo", d, ["comment", "variant", "scans", "seed", "folder", "megabytes", "card", "align",
+                                            "again"])
         variant = next(v for v in self.variants if v["name"] == d["variant"])
         run = self.run(variant, d["scans"], d["seed"], d.get("align"))
+        if "again" in d:
+            run = self.run_again(run, variant, d["scans"], d["seed"], d["again"])
         small = self.add("bfloat16", "demo-model", {"megabytes": d["megabytes"]}, {"run": run})
         needs = {which: self.evaluation(which, "demo", small, False) for which in self.json["evaluate"]}
         recipe = {"variant": d["variant"], "scans": d["scans"], "seed": d["seed"], "draws": self.json.get("draws", 1000)}
