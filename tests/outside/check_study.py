@@ -64,7 +64,7 @@ class Checks(checking.Checks):
         changed["variants"][1]["train"] = {"stages": {"all": {"steps": 7}}}
         after = keys(changed)
         differ = {name for name in before if before[name] != after[name]}
-        self.expect("a run's recipe", differ == {n for n in before if re.match("(run|closed|captions|result)-full|demo|.*-demo", n)},
+        self.expect("a run's recipe", differ == {n for n in before if re.match("(run|run-again|closed|captions|result)-full|demo|.*-demo", n)},
                     str(sorted(differ)))
         changed = copy.deepcopy(self.plan.json)
         changed["comment"] = changed["encoders"]["small"]["config"]["comment"] = "other words"
@@ -101,6 +101,14 @@ class Checks(checking.Checks):
         self.expect("twice as often", [row["row"] for row in make.balanced(rows, 2)] == [2, 5, 7, 8, 9, 10, 90, 91, 92])
         same = [{"question": "Which?", "answer": "this"}] * 4
         self.expect("an only answer stays", list(make.balanced(same, 1)) == same)
+
+    def check_evened(self):
+        """Questions in the same words are thinned out to so many, evenly; reports and rarer questions stay."""
+        rows = [{"question": "How many?", "row": i} for i in range(9)]
+        rows += [{"question": "Where?", "row": 90}] + [{"question": "", "row": 91 + i} for i in range(5)]
+        left = [row["row"] for row in make.evened(rows, 3)]
+        self.expect(f"evened rows: {left}", left == [2, 5, 8, 90, 91, 92, 93, 94, 95])
+        self.expect("few enough", list(make.evened(rows, 9)) == rows)
 
     def check_tokenizer(self):
         """config.json and tokenizer.json agree; every word of a report is one token."""
