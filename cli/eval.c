@@ -39,9 +39,8 @@ static const option options[] = {
     {"questions", 0, OPTION_TEXT, "FILE", "instead of M3D-VQA/M3D_VQA_*.csv, relative to the folder",
      AT(questions), 0, 0},
     {"cache", 0, OPTION_TEXT, "DIR",
-     "keep what the encoder makes of each scan in this folder, in bfloat16, for other evaluations with the "
-     "same "
-     "encoder: connectors and language models compared on one data set. Scores may differ by the rounding",
+     "keep in this folder, in bfloat16, what the encoder makes of each scan, for other evaluations with "
+     "the same encoder: connectors and language models compared. Scores may differ by the rounding",
      AT(cache), 0, 0},
     {"force-windows", 0, OPTION_FLAG, NULL, "apply Hounsfield windows to scans without Hounsfield units",
      AT(force_windows), 0, 0},

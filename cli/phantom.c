@@ -40,9 +40,8 @@ static const option options[] = {
      "YxX too",
      AT(size), 0, 0},
     {"slab", 0, OPTION_INTEGER, "N",
-     "each scan has one to N neighbouring slices, as many as is drawn, mostly through a finding; default: "
-     "all "
-     "slices, of --contents slices one",
+     "each scan has one to N neighbouring slices, as many as is drawn, mostly through a finding; "
+     "default: all slices, of --contents slices one",
      AT(slab), 1, 1024},
     {"split", 0, OPTION_WORD, "drawn|train|validation|test",
      "which split the scans belong to; default drawn, 8 : 1 : 1", AT(split), 0, 0},

@@ -439,9 +439,9 @@ typedef struct tomo_eval_options {
     int64_t shard, shard_count;            /* the shard-th of so many parts, from 1 */
     const tomo_generate_options *generate; /* its text callback is not used */
     bool force_windows;
-    const char *cache;   /* a folder for what the encoder makes of scans, rounded to bfloat16 as in training;
-                            the   next evaluation of a model with the same encoder, settings of volume and
-                            pruning   begins there. Not with force_windows */
+    /* A folder for what the encoder makes of scans, rounded to bfloat16 as in training: the next evaluation
+     * with the same encoder, volume and pruning begins there. Not with force_windows. */
+    const char *cache;
     const char *wordnet; /* as in tomo_score_options, like those that follow */
     const char *bertscore_model;
     int64_t bertscore_layer;

@@ -218,8 +218,11 @@ void tomo_caption_write(const tomo_view *view, uint64_t seed, bool plain, tomo_b
     writer state = {view, tomo_random_seed(seed ^ 0xca9710u), text, plain}, *w = &state;
     bool findings_first = !plain && tomo_draw_chance(&w->random, 0.5);
     if (findings_first) say_findings(w);
-    if (w->view->slices == 1) say_level(w);
-    if (w->view->slices > 1) say_levels(w);
+    if (view->slices == 1) {
+        say_level(w);
+    } else {
+        say_levels(w);
+    }
     if (!findings_first) say_findings(w);
     say_organs(w);
     if (!text->failed && text->size > 0) text->data[--text->size] = '\0'; /* the last space */

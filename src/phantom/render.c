@@ -369,11 +369,11 @@ static bool reserve(renderer *r, tomo_scene **scene, int threads) {
     return good;
 }
 
-static tomo_status check_shape(const int64_t shape[3], tomo_error *err) {
+static tomo_status check_shape(const tomo_patient *patient, const int64_t shape[3], tomo_error *err) {
     for (int i = 0; i < 3; i++) {
-        if (shape[i] >= (i == 0 ? 1 : 8) && shape[i] <= 1024) continue;
-        return tomo_fail(err, TOMO_E_USAGE,
-                         "a phantom of %lld x %lld x %lld; 8 to 1024 each are possible, of slices one",
+        int64_t least = i == 0 && patient->part ? 1 : 8;
+        if (shape[i] >= least && shape[i] <= 1024) continue;
+        return tomo_fail(err, TOMO_E_USAGE, "a phantom of %lld x %lld x %lld; 8 to 1024 each are possible",
                          (long long)shape[0], (long long)shape[1], (long long)shape[2]);
     }
     return TOMO_OK;
@@ -408,7 +408,7 @@ tomo_status tomo_render_make(const tomo_patient *patient, const int64_t shape[3]
                              tomo_render *render, tomo_error *err) {
     *render = (tomo_render){.shape = {shape[0], shape[1], shape[2]}};
     renderer r = {.patient = patient, .out = render};
-    tomo_status status = check_shape(shape, err);
+    tomo_status status = check_shape(patient, shape, err);
     return status == TOMO_OK ? make_slices(&r, shape[0], pool, err) : status;
 }
 
@@ -417,7 +417,7 @@ tomo_status tomo_render_slices(const tomo_patient *patient, const int64_t shape[
     *render = (tomo_render){.shape = {slices.count, shape[1], shape[2]}};
     memset(spots, 0, (size_t)slices.count * TOMO_TISSUES * sizeof *spots);
     renderer r = {.patient = patient, .out = render, .first = slices.first, .spots = spots};
-    tomo_status status = check_shape(shape, err);
+    tomo_status status = check_shape(patient, shape, err);
     return status == TOMO_OK ? make_slices(&r, shape[0], NULL, err) : status;
 }
 

@@ -32,8 +32,8 @@ typedef struct tomo_slab {
     int64_t first, count;
 } tomo_slab;
 
-/* shape: z, y, x, each 8 to 1024, z from 1 on. The same for any number of threads of the pool; NULL: this
- * thread alone. */
+/* shape: z, y, x, each 8 to 1024; of a patient that is covered in part, z from 1 on. The same for any number
+ * of threads of the pool; NULL: this thread alone. */
 tomo_status tomo_render_make(const tomo_patient *patient, const int64_t shape[3], tomo_pool *pool,
                              tomo_render *render, tomo_error *err);
 /* Neighbouring slices, a range within 0 .. shape[0], of the scan that tomo_render_make makes: the same
