@@ -128,6 +128,11 @@ def model(study, piece, folder):
                        "--seed", str(piece.recipe["seed"]), "--config", folder / "settings.json"])
 
 
+def is_left(place, left, count):
+    """Whether item `place` of `count` is among the `left` that stay, spread evenly."""
+    return (place + 1) * left // count > place * left // count
+
+
 def balanced(rows, most):
     """Without some of the questions whose answer is common: to each question's words, an answer is left at most so many
     times as often as the mean of the others. What is left is spread evenly over the rows."""
@@ -143,7 +148,7 @@ def balanced(rows, most):
             left = min(count, round(most * (counts.total() - count) / others))
             place = seen[question, answer]
             seen[question, answer] += 1
-            if (place + 1) * left // count == place * left // count:
+            if not is_left(place, left, count):
                 continue
         yield row
 
@@ -153,51 +158,48 @@ def evened(rows, most):
     long before what few scans show."""
     counts, seen = collections.Counter(row["question"] for row in rows), collections.Counter()
     for row in rows:
-        question, count = row["question"], counts[row["question"]]
-        place = seen[question]
-        seen[question] += 1
-        if not question or count <= most or (place + 1) * most // count > place * most // count:
+        question = row["question"]
+        if not question or is_left(seen[question], min(most, counts[question]), counts[question]):
             yield row
+        seen[question] += 1
+
+
+def read_rows(study, piece, file="scans.csv"):
+    """The list of a data set, its scans named as seen from another piece's folder."""
+    with open(study.folder(piece) / "data" / file, newline="", encoding="utf-8") as f:
+        return [{**row, "scan": beside(piece, "data", row["scan"])} for row in csv.DictReader(f)]
+
+
+def write_rows(folder, rows):
+    with open(folder / "scans.csv", "w", newline="", encoding="utf-8") as f:
+        out = csv.DictWriter(f, list(rows[0]))
+        out.writeheader()
+        out.writerows(rows)
+
+
+def thinned(rows, recipe):
+    """Rows to train with, as the recipe's `balance` and `most` say."""
+    if "balance" in recipe:
+        rows = list(balanced(rows, recipe["balance"]))
+    return list(evened(rows, recipe["most"])) if "most" in recipe else rows
 
 
 def table(study, piece, folder):
     """scans.csv with some of the training scans and all of the validation's, beside the data sets themselves."""
     first, count = piece.recipe["first"], piece.recipe["count"]
-    with open(folder / "scans.csv", "w", newline="", encoding="utf-8") as f:
-        out = None
-        for role in ("train", "validation"):
-            source = study.folder(piece.needs[role]) / "data" / "scans.csv"
-            rows = list(csv.DictReader(open(source, newline="", encoding="utf-8")))
-            scans = list(dict.fromkeys(row["scan"] for row in rows))
-            taken = set(scans[first:first + count] if role == "train" else scans)
-            if out is None:
-                out = csv.DictWriter(f, list(rows[0]))
-                out.writeheader()
-            rows = [row for row in rows if row["scan"] in taken]
-            if role == "train" and "balance" in piece.recipe:
-                rows = balanced(rows, piece.recipe["balance"])
-            if role == "train" and "most" in piece.recipe:
-                rows = evened(list(rows), piece.recipe["most"])
-            for row in rows:
-                out.writerow({**row, "scan": beside(piece.needs[role], "data", row["scan"]), "split": role})
-
-
-def balanced_table(study, piece, folder):
-    """The data set's list with fewer of the common answers, beside which its scans are found."""
-    with open(study.folder(piece.needs["data"]) / "data" / piece.recipe["file"], newline="", encoding="utf-8") as f:
-        rows = list(csv.DictReader(f))
-    with open(folder / "scans.csv", "w", newline="", encoding="utf-8") as f:
-        out = csv.DictWriter(f, list(rows[0]))
-        out.writeheader()
-        for row in balanced(rows, piece.recipe["balance"]):
-            out.writerow({**row, "scan": beside(piece.needs["data"], "data", row["scan"])})
-    return "scans.csv"
+    rows = read_rows(study, piece.needs["train"])
+    taken = set(list(dict.fromkeys(row["scan"] for row in rows))[first:first + count])
+    train_rows = thinned([row for row in rows if row["scan"] in taken], piece.recipe)
+    write_rows(folder, [{**row, "split": "train"} for row in train_rows] +
+               [{**row, "split": "validation"} for row in read_rows(study, piece.needs["validation"])])
 
 
 def align(study, piece, folder):
-    data_path = (balanced_table(study, piece, folder) if "balance" in piece.recipe else
-                 beside(piece.needs["data"], "data", piece.recipe["file"]))
-    recipe = prepare(piece.recipe["train"], data_path)
+    source = beside(piece.needs["data"], "data", piece.recipe["file"])
+    if "balance" in piece.recipe:
+        write_rows(folder, thinned(read_rows(study, piece.needs["data"], piece.recipe["file"]), piece.recipe))
+        source = "scans.csv"
+    recipe = prepare(piece.recipe["train"], source)
     recipe["model"] = beside_model(piece.needs["model"])
     train(study, piece, folder, recipe)
     shutil.rmtree(folder / "run" / "features", ignore_errors=True)  # each slice was seen about once
@@ -208,8 +210,6 @@ def run(study, piece, folder):
     recipe["model"] = beside_model(piece.needs["model"])
     recipe.setdefault("data", {}).update(path=beside(piece.needs["table"], "scans.csv"), cache="../features")
     train(study, piece, folder, recipe)
-
-
 
 
 def evaluation(study, piece, folder):

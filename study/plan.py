@@ -212,11 +212,15 @@ class Plan:
                              {"model": start, "data": self.data(section["data"])}, units=steps_of(recipe))
         return start
 
-    def run(self, variant, n, seed, align=None):
+    def run_recipe(self, seed, *several):
+        """The plan's recipe of runs with changes, one after another."""
         path, recipe = self.recipe(self.json["train"])
-        for changes in (self.json["sizes"].get(str(n), {}), variant.get("train", {})):
+        for changes in several:
             recipe = self.change_recipe(path, recipe, changes)
-        recipe["seed"] = seed
+        return {**recipe, "seed": seed}
+
+    def run(self, variant, n, seed, align=None):
+        recipe = self.run_recipe(seed, self.json["sizes"].get(str(n), {}), variant.get("train", {}))
         start = self.model(variant, seed)
         if align is not None:  # what it changed in the model's settings is changed back
             config, start = start.recipe["config"], self.aligned(variant, seed, align)
@@ -228,10 +232,7 @@ class Plan:
 
     def run_again(self, before, variant, n, seed, section):
         """A run that goes on from a finished one, on questions that are asked more evenly."""
-        path, recipe = self.recipe(self.json["train"])
-        for changes in (variant.get("train", {}), section["change"]):
-            recipe = self.change_recipe(path, recipe, changes)
-        recipe["seed"] = seed
+        recipe = self.run_recipe(seed, variant.get("train", {}), section["change"])
         return self.add("run", f"run-again-{variant['name']}-n{n}-s{seed}", {"train": recipe},
                         {"model": before, "table": self.table(n, seed, section["most"])}, units=steps_of(recipe))
 

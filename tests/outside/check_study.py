@@ -88,7 +88,7 @@ class Checks(checking.Checks):
             p = plans.Plan(ROOT / "study" / f"{name}.json")
             self.expect(f"{name}.json", len(p.pieces) > 10)
         study, demo = (plans.Plan(ROOT / "study" / f"{name}.json").pieces for name in ("plan", "demo"))
-        for name in ("language-small", "data-test"):
+        for name in ("data-slices", "encoder-small", "language-small", "data-train", "data-test"):
             self.expect(f"study and demo share {name}", study[name].key == demo[name].key)
 
     def check_balance(self):
