@@ -29,6 +29,7 @@ static tomo_status write_position(const char *folder, const tomo_position *p, co
     cJSON_AddNumberToObject(root, "best_step", (double)p->best_step);
     cJSON_AddNumberToObject(root, "best", p->best);
     cJSON_AddNumberToObject(root, "stale", (double)p->stale);
+    cJSON_AddBoolToObject(root, "evaluation_due", p->evaluation_due);
     cJSON_AddNumberToObject(root, "skipped", (double)p->skipped);
     cJSON_AddNumberToObject(root, "skipped_in_row", (double)p->skipped_in_row);
     cJSON_AddNumberToObject(root, "tokens", (double)p->tokens);
@@ -159,6 +160,8 @@ tomo_status tomo_state_peek(const char *folder, tomo_position *p, tomo_error *er
     }
     if (status == TOMO_OK) status = tomo_json_double(root, "best", at, true, -1e300, 1e300, &p->best, err);
     if (status == TOMO_OK) status = tomo_json_double(root, "seconds", at, true, 0, 1e300, &p->seconds, err);
+    if (status == TOMO_OK)
+        status = tomo_json_bool(root, "evaluation_due", at, false, &p->evaluation_due, err);
     if (status == TOMO_OK) status = tomo_json_text(root, "seed", at, true, &seed, err);
     if (status == TOMO_OK) p->seed = strtoull(seed, NULL, 10);
     cJSON_Delete(root);

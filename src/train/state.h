@@ -16,6 +16,7 @@ typedef struct tomo_position {
     int64_t best_step;   /* 0: nothing was evaluated yet */
     double best;         /* its validation loss */
     int64_t stale;       /* evaluations since */
+    bool evaluation_due; /* that of the step was interrupted */
     int64_t skipped, skipped_in_row;
     int64_t tokens; /* learned so far, in all stages */
     double seconds; /* of work so far */

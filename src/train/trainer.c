@@ -292,6 +292,18 @@ static tomo_status stopped(const loop *l, tomo_error *err) {
                      (long long)l->at->step, l->stage->name);
 }
 
+/* What is due after a step. An evaluation that is interrupted is still due in the checkpoint. */
+static tomo_status end_turn(loop *l, tomo_error *err) {
+    tomo_status status = l->at->evaluation_due ? evaluate(l, err) : TOMO_OK;
+    bool interrupted = status == TOMO_E_CANCELLED;
+    if (status != TOMO_OK && !interrupted) return status;
+    l->at->evaluation_due = interrupted;
+    bool last = l->at->step == l->steps;
+    l->cancelled |= interrupted;
+    if (last || l->cancelled || due(l->stage->checkpoint_every, l->at->step)) checkpoint(l);
+    return l->cancelled ? stopped(l, err) : TOMO_OK;
+}
+
 static tomo_status one_turn(loop *l, tomo_error *err) {
     double start = tomo_seconds();
     outcome out = {0};
@@ -309,13 +321,9 @@ static tomo_status one_turn(loop *l, tomo_error *err) {
     status = judge(l, &out, err);
     tell(l, &out, seconds);
     if (status != TOMO_OK) return status;
-    bool last = l->at->step == l->steps;
-    if (l->task->samples[TOMO_SPLIT_VALIDATION] > 0 && (last || due(l->stage->evaluate_every, l->at->step))) {
-        status = evaluate(l, err);
-    }
-    if (status != TOMO_OK) return status;
-    if (last || l->cancelled || due(l->stage->checkpoint_every, l->at->step)) checkpoint(l);
-    return l->cancelled ? stopped(l, err) : TOMO_OK;
+    l->at->evaluation_due = l->task->samples[TOMO_SPLIT_VALIDATION] > 0 &&
+                            (l->at->step == l->steps || due(l->stage->evaluate_every, l->at->step));
+    return end_turn(l, err);
 }
 
 /* The best weights in place of the last. */
@@ -380,6 +388,7 @@ tomo_status tomo_trainer_run(const tomo_trainer *t, const char *state, tomo_erro
               .first_step = t->position->step};
     tomo_status status = prepare(&l, state, err);
     l.started = tomo_seconds();
+    if (status == TOMO_OK && l.at->evaluation_due) status = end_turn(&l, err);
     while (status == TOMO_OK && l.at->step < l.steps &&
            (l.stage->patience == 0 || l.at->stale < l.stage->patience)) {
         status = one_turn(&l, err);
