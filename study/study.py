@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """Works through a plan of data sets, pre-training, runs and evaluations, piece by piece, and goes on where it stopped.
 
-    study.py [PLAN] [--list] [--dry-run] [--only PATTERN] [--limit-minutes N] [--threads N] [--optional] [--commit]
+    study.py [PLAN] [--list] [--dry-run] [--only PATTERN] [--limit-minutes N] [--jobs N] [--threads N] [--optional]
+             [--commit]
 
 PLAN is study/plan.json unless named. A piece that is there is not made again; study/README.md tells the rest. Exit
 status: 0 done or out of time, 1 something failed, 2 wrong usage or plan, 130 after Ctrl-C.
 """
 import argparse
+import concurrent.futures
+import contextlib
 import fcntl
 import fnmatch
 import functools
@@ -19,6 +22,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
 
 import make
@@ -26,6 +30,7 @@ import plan as plans
 from errors import Stopped, StudyError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+INTERRUPTED = "interrupted"
 IN_RESULTS = ("result", "test")  # their product is a file among the results, and is all that they leave
 
 
@@ -33,8 +38,9 @@ class Study:
     def __init__(self, plan, options):
         self.plan, self.options = plan, options
         self.binary = str(pathlib.Path(options.tomo).resolve())
-        self.threads = options.threads or os.cpu_count()
-        self.interrupted = False
+        self.threads = options.threads or max(1, os.cpu_count() // options.jobs)
+        self.interrupted = False  # by Ctrl-C, or one of the commands was
+        self.publishing = threading.Lock()
         self.deadline = time.monotonic() + 60 * options.limit_minutes if options.limit_minutes else None
 
     # ---------------------------------------------------------------- where things are
@@ -100,6 +106,12 @@ class Study:
     def tomo(self, piece, arguments):
         self.command(piece, [self.binary, *arguments, "--threads", str(self.threads)])
 
+    def reason_to_stop(self):
+        if self.interrupted:
+            return Stopped(INTERRUPTED)
+        late = self.deadline is not None and time.monotonic() > self.deadline
+        return Stopped("out of time") if late else None
+
     def command(self, piece, arguments):
         """Runs a command to its end; Ctrl-C and the end of the time reach it as an interrupt, of which it makes the best."""
         log = self.begun(piece) / "log.txt"
@@ -107,19 +119,15 @@ class Study:
             process = subprocess.Popen(list(map(str, arguments)), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                                        start_new_session=True)
         why = None  # it is stopped
-        while True:
-            try:
-                process.wait(timeout=1)
-                break
-            except subprocess.TimeoutExpired:
-                if why is None and self.deadline is not None and time.monotonic() > self.deadline:
-                    why = Stopped("out of time")
-                    process.send_signal(signal.SIGINT)
-            except KeyboardInterrupt as error:
-                why, self.interrupted = error, True
+        while process.poll() is None:
+            if why is None and (why := self.reason_to_stop()) is not None:
                 process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=0.5)
         if process.returncode == 0:
             return
+        if why is None and process.returncode == 128 + signal.SIGINT:  # by someone else
+            why, self.interrupted = Stopped(INTERRUPTED), True
         if why is not None:
             raise why
         lines = log.read_text(errors="replace").strip().splitlines()
@@ -150,6 +158,10 @@ class Study:
             return
         target = self.product(piece)
         target.parent.mkdir(parents=True, exist_ok=True)
+        with self.publishing:
+            self.publish_file(piece, folder, target)
+
+    def publish_file(self, piece, folder, target):
         (folder / {"result": "result.json", "test": "facts.json"}[piece.kind]).replace(target)
         shutil.rmtree(folder)
         if self.options.commit:
@@ -158,26 +170,64 @@ class Study:
             git(["git", "commit", "-q", "-m", f"study: result of {target.stem}", "--", target])
 
     def work(self, goals):
-        """Makes the goals and what they need; a piece that fails takes along only those that need it."""
-        order, failed = self.missing(goals), {}
-        for i, piece in enumerate(order):
-            lost = next((need for need in piece.needs.values() if need in failed), None)
+        """Makes the goals and what they need, --jobs at a time; a piece that fails takes along only those that need it."""
+        order = self.missing(goals)
+        waiting, running, failed = list(order), {}, {}
+        with self.catching_interrupts(), concurrent.futures.ThreadPoolExecutor(self.options.jobs) as pool:
+            while running or (waiting and self.reason_to_stop() is None):
+                self.start_ready(pool, order, waiting, running, failed)
+                done, _ = concurrent.futures.wait(running, timeout=0.5, return_when=concurrent.futures.FIRST_COMPLETED)
+                for future in done:
+                    self.finish(running.pop(future), future, waiting, failed)
+        if waiting:
+            raise self.reason_to_stop()
+        return len(failed)
+
+    @contextlib.contextmanager
+    def catching_interrupts(self):
+        """Ctrl-C and a request to end tell the commands at work; they keep what they have."""
+        def interrupt(*_):
+            self.interrupted = True
+        before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def start_ready(self, pool, order, waiting, running, failed):
+        """Starts pieces whose needs are there, as many as may run."""
+        for piece in list(waiting):
+            needs = self.wanted_before(piece)
+            lost = next((need for need in needs if need in failed), None)
             if lost is not None:
                 failed[piece] = f"needs {lost.name}"
-                continue
-            if self.interrupted:
-                raise KeyboardInterrupt
-            if self.deadline is not None and time.monotonic() > self.deadline:
-                raise Stopped("out of time")
-            print(f"[{i + 1}/{len(order)}] {piece.folder} {expected(self.estimate(piece))}", flush=True)
-            try:
-                seconds = self.build(piece)
-                over = " (over its allowance)" if seconds > 60 * self.plan.json.get("allowance_minutes", 30) else ""
-                print(f"        done in {seconds:.0f} s{over}", flush=True)
-            except StudyError as error:
-                failed[piece] = str(error)
-                print(f"study: {piece.name}: {error}", file=sys.stderr)
-        return len(failed)
+                waiting.remove(piece)
+            elif len(running) < self.options.jobs and self.reason_to_stop() is None and not (
+                    needs & {*waiting, *running.values()}):
+                print(f"[{order.index(piece) + 1}/{len(order)}] {piece.folder} {expected(self.estimate(piece))}", flush=True)
+                waiting.remove(piece)
+                running[pool.submit(self.build, piece)] = piece
+
+    def finish(self, piece, future, waiting, failed):
+        """Tells how a piece ended."""
+        try:
+            seconds = future.result()
+            over = " (over its allowance)" if seconds > 60 * self.plan.json.get("allowance_minutes", 30) else ""
+            print(f"        {piece.name}: done in {seconds:.0f} s{over}", flush=True)
+        except StudyError as error:
+            failed[piece] = str(error)
+            print(f"study: {piece.name}: {error}", file=sys.stderr)
+        except Stopped:
+            waiting.append(piece)
+        except BaseException:
+            self.interrupted = True
+            raise
+
+    def wanted_before(self, piece):
+        """What has to be there before a piece is made: a trained model's result tells of its whole training."""
+        training = self.ancestors(piece.needs["trained"]) if piece.kind == "result" else []
+        return {*piece.needs.values(), *(p for p in training if p.kind in ("encoder", "language", "align", "run"))}
 
     def missing(self, goals):
         """What has to be made for the goals, what is needed first. What a finished piece needed is not asked for."""
@@ -186,13 +236,8 @@ class Study:
         def visit(piece):
             if piece in order or self.is_done(piece):
                 return
-            for need in piece.needs.values():
+            for need in sorted(self.wanted_before(piece), key=list(self.plan.pieces.values()).index):
                 visit(need)
-            # A trained model's result tells of its whole training.
-            if piece.kind == "result":
-                for need in self.ancestors(piece.needs["trained"]):
-                    if need.kind in ("encoder", "language", "align", "run"):
-                        visit(need)
             order.append(piece)
         for goal in goals:
             visit(goal)
@@ -260,7 +305,8 @@ def read_options():
     parser.add_argument("--dry-run", action="store_true", help="tell what would be made, in order")
     parser.add_argument("--only", metavar="PATTERN", help="only pieces of this name, with what they need: 'run-full-*'")
     parser.add_argument("--limit-minutes", type=float, metavar="N", help="stop after so long; the next call goes on")
-    parser.add_argument("--threads", type=int, metavar="N")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="pieces at a time; default 1")
+    parser.add_argument("--threads", type=int, metavar="N", help="of each; default all CPUs, shared among the jobs")
     parser.add_argument("--optional", action="store_true", help="also what is optional: variants that need a download")
     parser.add_argument("--commit", action="store_true", help="commit each result as it is made")
     parser.add_argument("--tomo", default=os.environ.get("TOMO_BINARY", ROOT / "build" / "release" / "cli" / "tomo"),
@@ -291,7 +337,6 @@ def run(study, goals):
 
 def main():
     options = read_options()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         plan = plans.Plan(options.plan)
         return run(Study(plan, options), find_goals(plan, options))
@@ -299,10 +344,9 @@ def main():
         print(f"study: {error}", file=sys.stderr)
         return 2
     except Stopped as stopped:
-        print(f"study: {stopped}; the same command goes on")
-        return 0
+        print(f"study: {stopped}; the same command goes on", flush=True)
+        return 130 if str(stopped) == INTERRUPTED else 0
     except KeyboardInterrupt:
-        print("study: stopped; the same command goes on", file=sys.stderr)
         return 130
 
 

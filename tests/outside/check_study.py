@@ -64,7 +64,7 @@ class Checks(checking.Checks):
         changed["variants"][1]["train"] = {"stages": {"all": {"steps": 7}}}
         after = keys(changed)
         differ = {name for name in before if before[name] != after[name]}
-        self.expect("a run's recipe", differ == {n for n in before if re.match("(run|run-again|closed|captions|result)-full|demo|.*-demo", n)},
+        self.expect("a run's recipe", differ == {n for n in before if re.match("(run|run-again-\\d|closed|captions|result)-full|demo|.*-demo", n)},
                     str(sorted(differ)))
         changed = copy.deepcopy(self.plan.json)
         changed["comment"] = changed["encoders"]["small"]["config"]["comment"] = "other words"
@@ -169,7 +169,7 @@ class Checks(checking.Checks):
     def check_whole(self):
         shutil.rmtree(self.plan.work, ignore_errors=True)
         self.interrupt()
-        code, said = self.study()
+        code, said = self.study("--jobs", "2")
         self.expect("a plan is worked through", code == 0 and "every piece is there" in said, said[-800:])
         self.expect("what was made is not made again", " data-train-" not in said, said)
         if code != 0:
@@ -209,7 +209,7 @@ class Checks(checking.Checks):
         """Tables and figures come from results; --check knows whether they do."""
         page = self.plan.work / "page.md"
         shutil.copyfile(ROOT / "docs" / "data-efficiency.md", page)
-        page.write_text(page.read_text() + "\n<!-- = full - untrained 80 closed --><!-- / -->, <!-- = full 80 meteor --><!-- / -->\n")
+        page.write_text(page.read_text() + "\n<!-- = full - untrained 80 closed --><!-- / -->, <!-- = full 80 closed --><!-- / -->, <!-- = full 80 meteor --><!-- / -->\n")
         command = [sys.executable, "-B", str(ROOT / "study" / "report.py"), str(QUICK), "--demo", str(QUICK), "--page", str(page)]
 
         def run(*options):
