@@ -185,11 +185,14 @@ def thinned(rows, recipe):
 
 
 def table(study, piece, folder):
-    """scans.csv with some of the training scans and all of the validation's, beside the data sets themselves."""
+    """scans.csv with some of the training scans, all of an extra set's and all of the validation's, beside the data sets
+    themselves."""
     first, count = piece.recipe["first"], piece.recipe["count"]
     rows = read_rows(study, piece.needs["train"])
     taken = set(list(dict.fromkeys(row["scan"] for row in rows))[first:first + count])
     train_rows = thinned([row for row in rows if row["scan"] in taken], piece.recipe)
+    if "extra" in piece.needs:  # counted by itself: other questions are common there
+        train_rows += thinned(read_rows(study, piece.needs["extra"]), piece.recipe)
     write_rows(folder, [{**row, "split": "train"} for row in train_rows] +
                [{**row, "split": "validation"} for row in read_rows(study, piece.needs["validation"])])
 

@@ -183,10 +183,12 @@ class Plan:
         return self.add("model", f"model-{variant['name']}-s{seed}", {"config": config, "seed": seed}, needs,
                         optional=variant.get("optional", False))
 
-    def table(self, n, seed, most=None):
+    def table(self, n, seed, most=None, extra=None):
         """N scans of the training set: those of another seed are others as long as the set has enough. most: rows of
-        questions in the same words."""
+        questions in the same words; extra: the name of a data set whose scans are added."""
         needs = {role: self.data(role) for role in ("train", "validation")}
+        if extra is not None:
+            needs["extra"] = self.data(extra)
         count = self.json["data"]["train"]["options"]["count"]
         if n > count:
             raise StudyError(f"{self.path}: {n} scans of {count}; data.train.options.count must be larger")
@@ -195,7 +197,8 @@ class Plan:
             recipe["balance"] = self.json["train"]["balance"]
         if most is not None:
             recipe["most"] = most
-        return self.add("table", f"table-n{n}-s{seed}" + ("-even" if most is not None else ""), recipe, needs)
+        name = f"table-n{n}-s{seed}" + ("-even" if most is not None else "") + (f"-{extra}" if extra is not None else "")
+        return self.add("table", name, recipe, needs)
 
     # ---------------------------------------------------------------- runs
 
@@ -230,11 +233,16 @@ class Plan:
         return self.add("run", f"run-{variant['name']}-n{n}-s{seed}", {"train": recipe}, needs, units=steps_of(recipe),
                         optional=variant.get("optional", False))
 
-    def run_again(self, before, variant, n, seed, section):
-        """A run that goes on from a finished one, on questions that are asked more evenly."""
-        recipe = self.run_recipe(seed, variant.get("train", {}), section["change"])
-        return self.add("run", f"run-again-{variant['name']}-n{n}-s{seed}", {"train": recipe},
-                        {"model": before, "table": self.table(n, seed, section["most"])}, units=steps_of(recipe))
+    def runs_again(self, before, variant, n, seed, sections):
+        """The last of runs that go on from a finished one, each from that before: on questions that are asked more
+        evenly, perhaps with another set's scans among them."""
+        for number, section in enumerate(sections, 1):
+            check_keys(f"{self.path}: demo.again", section, ["comment", "most", "extra", "change"])
+            recipe = self.run_recipe(seed, variant.get("train", {}), section["change"])
+            table = self.table(n, seed, section["most"], section.get("extra"))
+            before = self.add("run", f"run-again-{number}-{variant['name']}-n{n}-s{seed}", {"train": recipe},
+                              {"model": before, "table": table}, units=steps_of(recipe))
+        return before
 
     def evaluation(self, which, name, trained, optional):
         """which: captions or closed."""
@@ -260,8 +268,7 @@ class Plan:
                                             "again"])
         variant = next(v for v in self.variants if v["name"] == d["variant"])
         run = self.run(variant, d["scans"], d["seed"], d.get("align"))
-        if "again" in d:
-            run = self.run_again(run, variant, d["scans"], d["seed"], d["again"])
+        run = self.runs_again(run, variant, d["scans"], d["seed"], d.get("again", []))
         small = self.add("bfloat16", "demo-model", {"megabytes": d["megabytes"]}, {"run": run})
         needs = {which: self.evaluation(which, "demo", small, False) for which in self.json["evaluate"]}
         recipe = {"variant": d["variant"], "scans": d["scans"], "seed": d["seed"], "draws": self.json.get("draws", 1000)}
