@@ -35,7 +35,26 @@ void tomo_features_free(tomo_features *f) {
     free(f->kept);
     free(f->kept_z);
     free(f->values);
+    free(f->packed);
     *f = (tomo_features){0};
+}
+
+/* [count] of the values in bfloat16, freed by free; NULL and a recorded failure when there is no memory. */
+static uint16_t *round_values(const tomo_features *f, tomo_error *err) {
+    int64_t count = 0;
+    (void)tomo_features_count(f, &count);
+    uint16_t *rounded = malloc((size_t)count * sizeof *rounded);
+    if (rounded == NULL) (void)tomo_fail_memory(err, "features", (size_t)count * sizeof *rounded);
+    for (int64_t i = 0; rounded != NULL && i < count; i++) rounded[i] = tomo_float_to_bf16(f->values[i]);
+    return rounded;
+}
+
+tomo_status tomo_features_pack(tomo_features *f, tomo_error *err) {
+    f->packed = round_values(f, err);
+    if (f->packed == NULL) return TOMO_E_MEMORY;
+    free(f->values);
+    f->values = NULL;
+    return TOMO_OK;
 }
 
 /* ------------------------------------------------------------------------------ opening */
@@ -238,19 +257,6 @@ static tomo_status compute(const tomo_model *m, tomo_exec *exec, const char *pat
     return status;
 }
 
-/* Rounds the values to bfloat16, in place and as [count] of them. */
-static uint16_t *round_values(tomo_features *f, tomo_error *err) {
-    int64_t count = 0;
-    (void)tomo_features_count(f, &count);
-    uint16_t *rounded = malloc((size_t)count * sizeof *rounded);
-    if (rounded == NULL) (void)tomo_fail_memory(err, "features", (size_t)count * sizeof *rounded);
-    for (int64_t i = 0; rounded != NULL && i < count; i++) {
-        rounded[i] = tomo_float_to_bf16(f->values[i]);
-        f->values[i] = tomo_bf16_to_float(rounded[i]);
-    }
-    return rounded;
-}
-
 /* ------------------------------------------------------------------------------ together */
 
 static void count(tomo_feature_cache *c, tomo_lookup found, int64_t evicted) {
@@ -266,8 +272,11 @@ static void count(tomo_feature_cache *c, tomo_lookup found, int64_t evicted) {
 static tomo_status keep(tomo_feature_cache *c, const char *key, tomo_features *f, int64_t *evicted,
                         tomo_error *err) {
     tomo_error failure = {0};
+    int64_t values = 0;
     uint16_t *rounded = round_values(f, err);
     if (rounded == NULL) return TOMO_E_MEMORY;
+    (void)tomo_features_count(f, &values);
+    for (int64_t i = 0; i < values; i++) f->values[i] = tomo_bf16_to_float(rounded[i]);
     tomo_status status = tomo_feature_store_put(c->store, key, f, rounded, evicted, &failure);
     free(rounded);
     if (status != TOMO_OK) {

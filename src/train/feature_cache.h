@@ -41,13 +41,17 @@ tomo_feature_counts tomo_feature_cache_counts(const tomo_feature_cache *cache);
 /*     S slices   K kept   L layers   h, w patch grid   C encoder width */
 typedef struct tomo_features {
     int64_t layers, kept_count, grid[2], width, slices;
-    double slice_mm; /* from slice to slice; 0: the scan does not tell */
-    int64_t *kept;   /* [K], ascending, of the S slices */
-    int64_t *kept_z; /* [K]: the scan's own slice behind each */
-    float *values;   /* [L, K, h, w, C] */
+    double slice_mm;  /* from slice to slice; 0: the scan does not tell */
+    int64_t *kept;    /* [K], ascending, of the S slices */
+    int64_t *kept_z;  /* [K]: the scan's own slice behind each */
+    float *values;    /* [L, K, h, w, C] */
+    uint16_t *packed; /* the values in bfloat16 in place of them: tomo_features_pack */
 } tomo_features;
 /* Accepts one that is all zero. */
 void tomo_features_free(tomo_features *features);
+
+/* Halves what features that came through a cache take in memory: they are of bfloat16 anyway. */
+tomo_status tomo_features_pack(tomo_features *features, tomo_error *err);
 
 /* cache NULL: computed. augmentation NULL or none: the scan as it is; else cache must be NULL. read may be
  * NULL. The exec's arena is reset when features are computed. */

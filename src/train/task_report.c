@@ -164,6 +164,10 @@ static tomo_augmentation augmentation_of(const report_task *t, const tomo_pass *
     return tomo_augmentation_draw(t->base.seed, (uint64_t)pass->picks[i].epoch, pass->picks[i].index);
 }
 
+static int64_t values_of(const tomo_features *f) {
+    return f->layers * f->kept_count * f->grid[0] * f->grid[1] * f->width;
+}
+
 /* used[i] = the features of pick i of the pass, or NULL; those of the pick before where it has the same scan
  * and neither is augmented. */
 static tomo_status find_features(report_task *t, const tomo_pass *pass, int64_t i, tomo_error *err) {
@@ -176,14 +180,16 @@ static tomo_status find_features(report_task *t, const tomo_pass *pass, int64_t 
     if (!t->model->config.image) return TOMO_OK;
     bool again = i > 0 && scan == scan_of[pass->picks[i - 1].index] && tomo_augmentation_is_none(&before);
     tomo_features *held = &t->held[pass->split][scan];
-    t->used[i] = plain && held->values != NULL ? held : plain && again ? t->used[i - 1] : NULL;
+    t->used[i] = plain && held->packed != NULL ? held : plain && again ? t->used[i - 1] : NULL;
     if (t->used[i] != NULL || (plain && again)) return TOMO_OK;
     tomo_status status = read_features(t, pass, i, &augmentation, &there, err);
     if (status != TOMO_OK || !there) return status;
     tomo_features *f = &t->features[i];
     t->used[i] = f;
-    double bytes = (double)(f->layers * f->kept_count * f->grid[0] * f->grid[1] * f->width) * sizeof(float);
+    double bytes = (double)values_of(f) * sizeof *f->packed;
     if (plain && bytes <= t->room) {
+        status = tomo_features_pack(f, err);
+        if (status != TOMO_OK) return status;
         t->room -= bytes;
         *held = *f;
         *f = (tomo_features){0};
@@ -225,13 +231,21 @@ static void pack(report_task *t, int64_t count) {
     }
 }
 
-/* The features of pick i of the pass: in training with noise, drawn for each scan in each epoch. */
+/* The features of pick i of the pass, in the arena where they are held packed: in training with noise, drawn
+ * for each scan in each epoch. */
 static const float *look_of(report_task *t, const tomo_pass *pass, int64_t i) {
     const tomo_pick *pick = &pass->picks[i];
     double amount = t->base.stage->feature_noise;
-    if (pass->split != TOMO_SPLIT_TRAIN || amount == 0) return t->used[i]->values;
+    tomo_features f = *t->used[i];
+    if (f.packed != NULL) {
+        int64_t count = values_of(&f);
+        f.values = tomo_exec_alloc(&t->base.exec, count, sizeof *f.values);
+        if (f.values == NULL) return NULL;
+        t->base.exec.kernels->widen(f.values, f.packed, TOMO_BF16, count);
+    }
+    if (pass->split != TOMO_SPLIT_TRAIN || amount == 0) return f.values;
     uint64_t scan = t->base.scan_of[pass->split][pick->index];
-    return tomo_feature_noise(&t->base.exec, t->used[i], amount,
+    return tomo_feature_noise(&t->base.exec, &f, amount,
                               tomo_random_in_epoch(t->base.seed, (uint64_t)pick->epoch, scan));
 }
 
@@ -354,16 +368,21 @@ static tomo_status report_reserve(tomo_task *task, tomo_error *err) {
     int64_t batch = task->stage->batch, T = tomo_model_config_image_tokens(m);
     int64_t K = tomo_model_config_most_slices(m);
     if (t->most_tokens == 0) return TOMO_OK;
-    tomo_features f = {c->layers, K, {c->grid[0], c->grid[1]}, c->encoder_width, K, 1, NULL, NULL, NULL};
-    size_t values = (size_t)(c->layers * K * c->grid[0] * c->grid[1] * c->encoder_width);
+    tomo_features f = {.layers = c->layers,
+                       .kept_count = K,
+                       .grid = {c->grid[0], c->grid[1]},
+                       .width = c->encoder_width,
+                       .slices = K,
+                       .slice_mm = 1};
+    size_t values = (size_t)values_of(&f);
     tomo_rendered r = {.count = (size_t)t->most_tokens, .labelled = 1};
     f.kept = calloc((size_t)K, sizeof *f.kept);
-    f.values = calloc(values, sizeof *f.values);
+    f.packed = calloc(values, sizeof *f.packed); /* held features take more of the arena than others */
     r.ids = calloc(r.count + (size_t)T, sizeof *r.ids);
     r.labels = calloc(r.count + (size_t)T, sizeof *r.labels);
     int64_t *at = calloc((size_t)batch, sizeof *at);
     tomo_status status = TOMO_OK;
-    if (f.kept == NULL || f.values == NULL || r.ids == NULL || r.labels == NULL || at == NULL) {
+    if (f.kept == NULL || f.packed == NULL || r.ids == NULL || r.labels == NULL || at == NULL) {
         status = tomo_fail_memory(err, "training", values * sizeof(float));
     } else {
         double sum;

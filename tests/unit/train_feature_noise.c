@@ -20,7 +20,7 @@ static void fill(float *x) {
 }
 
 static void run(float *values, int threads, double amount, uint64_t seed, float *out) {
-    tomo_features f = {LAYERS, SLICES, {SIDE, SIDE}, WIDTH, SLICES, 1, NULL, NULL, values};
+    tomo_features f = {LAYERS, SLICES, {SIDE, SIDE}, WIDTH, SLICES, 1, NULL, NULL, values, NULL};
     const tomo_kernels *kernels = NULL;
     tomo_pool *pool = NULL;
     tomo_exec exec;

@@ -160,7 +160,7 @@ static void put(tomo_feature_store *s, int number, int64_t *evicted) {
     int64_t kept = 0, kept_z = 5;
     uint16_t values[WIDTH];
     char key[TOMO_DIGEST_TEXT];
-    tomo_features f = {1, 1, {1, 1}, WIDTH, 3, 2.5, &kept, &kept_z, NULL};
+    tomo_features f = {1, 1, {1, 1}, WIDTH, 3, 2.5, &kept, &kept_z, NULL, NULL};
     for (int i = 0; i < WIDTH; i++) values[i] = (uint16_t)(number * 7 + i);
     (void)snprintf(key, sizeof key, "%064x", (unsigned)number);
     key[0] = (char)('a' + number % 6);
