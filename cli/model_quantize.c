@@ -206,6 +206,7 @@ static int quantize_run(const command *self, int argc, char **argv) {
         return options_wrong(self, "OUT and --type go together");
     if (mine.type == NULL && mine.check == NULL && mine.text == NULL)
         return options_wrong(self, "OUT and --type, --check or --text is wanted");
+    if (common.manifest != NULL) return options_wrong(self, "there is no --manifest of a comparison");
     const char *folder = run_find_model(&common);
     if (folder == NULL) {
         terminal_error("no model; name its directory by --model DIR or in TOMO_MODEL");

@@ -26,27 +26,6 @@ static const option options[] = {
     {"write", 0, OPTION_FLAG, NULL, "write what was found into the model's config.json", AT(write), 0, 0},
 };
 
-/* Opens every scan; scans is freed by close_scans. */
-static int open_scans(run *r, char *const *paths, size_t count, tomo_scan ***scans) {
-    int code = EXIT_DONE;
-    *scans = calloc(count + 1, sizeof **scans);
-    if (*scans == NULL) {
-        terminal_error("out of memory");
-        return EXIT_FAILED;
-    }
-    for (size_t i = 0; i < count && code == EXIT_DONE; i++) {
-        code = run_open_scan(r, paths[i]);
-        (*scans)[i] = r->scan;
-        r->scan = NULL; /* taken over */
-    }
-    return code;
-}
-
-static void close_scans(tomo_scan **scans) {
-    for (size_t i = 0; scans != NULL && scans[i] != NULL; i++) tomo_scan_free(scans[i]);
-    free(scans);
-}
-
 static double number(const cJSON *tree, const char *name) {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(tree, name);
     return cJSON_IsNumber(item) ? item->valuedouble : 0;
@@ -78,14 +57,15 @@ static void print_result(const cJSON *tree) {
 }
 
 static int tune(run *r, char *const *paths, size_t count, const tune_options *o) {
-    tomo_scan **scans = NULL;
     char *json = NULL;
     tomo_error error = {0};
     int code = run_open_model(r, NULL);
-    if (code == EXIT_DONE) code = open_scans(r, paths, count, &scans);
     if (code == EXIT_DONE) {
         double agreement = o->agreement > 0 ? o->agreement : 0.95;
-        tomo_status status = tomo_model_tune_prune(r->model, scans, count, agreement, &json, &error);
+        tomo_scan_options opening = {.series = r->options->series, .log_phi = r->options->log_phi};
+        tomo_read_options reading = {.force_windows = r->options->force_windows};
+        tomo_status status = tomo_model_tune_prune(r->model, (const char *const *)paths, count, &opening,
+                                                   &reading, agreement, &json, &error);
         code = run_step(r, status, &error);
     }
     cJSON *tree = code == EXIT_DONE ? json_parse(json) : NULL;
@@ -99,7 +79,6 @@ static int tune(run *r, char *const *paths, size_t count, const tune_options *o)
     if (code == EXIT_DONE && !r->options->json) print_result(tree);
     cJSON_Delete(tree);
     tomo_free(json);
-    close_scans(scans);
     return code;
 }
 
@@ -115,6 +94,7 @@ static int tune_run(const command *self, int argc, char **argv) {
     if (code != OPTIONS_GO) return code;
     if ((mine.batch != NULL) == (operands[0] != NULL))
         return options_wrong(self, "either SCAN or --batch PATH is wanted");
+    if (common.manifest != NULL) return options_wrong(self, "there is no --manifest of a tuning");
     run r = {.options = &common};
     char **paths = NULL, *one[] = {(char *)(uintptr_t)operands[0], NULL};
     size_t count = 1;

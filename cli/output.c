@@ -103,18 +103,3 @@ bool output_commit(output *out) {
     release(out);
     return good;
 }
-
-void output_abort(output *out) {
-    if (out->stream == NULL || out->stream == stdout) return;
-    (void)fclose(out->stream);
-    if (out->temporary != NULL) (void)unlink(out->temporary);
-    release(out);
-}
-
-bool output_write(const char *path, const void *bytes, size_t size) {
-    output out;
-    if (!output_open(&out, path)) return false;
-    /* A failed write is remembered by the stream, and told when it is committed. */
-    (void)fwrite(bytes, 1, size, out.stream);
-    return output_commit(&out);
-}

@@ -18,11 +18,6 @@ typedef struct output {
 bool output_open(output *out, const char *path);
 /* Whether all went well; the target is replaced only then. Ends the output either way. */
 bool output_commit(output *out);
-/* Leaves the target as it was. */
-void output_abort(output *out);
-
-/* A whole file at once; false after telling why. */
-bool output_write(const char *path, const void *bytes, size_t size);
 
 /* Flushes what was printed; false (told once) when standard output could not take it. */
 bool output_flush(void);

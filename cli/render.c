@@ -1,5 +1,7 @@
 #include "render.h"
 
+#include "terminal.h"
+
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
@@ -11,8 +13,9 @@
 void render_text(FILE *out, const char *text) {
     for (; *text != '\0'; text++) {
         unsigned char c = (unsigned char)*text;
-        bool control = (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f;
+        bool control = terminal_control(text) && c != '\n' && c != '\t';
         fputc(control ? '?' : c, out);
+        if (control && c == 0xc2) text++;
     }
 }
 

@@ -49,11 +49,18 @@ void terminal_task(int64_t number, int64_t total) {
 }
 
 /* One write, so that lines of several processes do not mix. */
+bool terminal_control(const char *text) {
+    const unsigned char *c = (const unsigned char *)text;
+    return c[0] < 0x20 || c[0] == 0x7f || (c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0);
+}
+
 static void print_line(const char *prefix, const char *text) {
     char line[1200];
     (void)snprintf(line, sizeof line - 1, "tomo: %s%s", prefix, text);
     for (char *c = line; *c != '\0'; c++) {
-        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
+        if (!terminal_control(c)) continue;
+        if ((unsigned char)*c == 0xc2) *c++ = '?';
+        *c = '?';
     }
     size_t length = strlen(line);
     line[length] = '\n';

@@ -8,6 +8,9 @@
 /* Call once the options are known. The bar is drawn when standard error is a terminal, not `quiet`, and the
  * work takes over a second. */
 void terminal_setup(bool quiet);
+/* Whether text begins with a control character, of one byte or, behind 0xc2 in UTF-8, of two. */
+bool terminal_control(const char *text);
+
 /* "tomo: ...", one line; control characters, which a file name may hold, become '?'. */
 void terminal_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* "tomo: warning: ..."; nothing when quiet. */

@@ -122,7 +122,8 @@ typedef struct tomo_scan tomo_scan;
 
 typedef struct tomo_scan_options {
     const char *series; /* DICOM: the SeriesInstanceUID, or the number in tomo_scan_list; NULL: the largest */
-    bool log_phi;       /* names, ids, dates and paths inside DICOM may appear in manifests and messages */
+    bool log_phi; /* series UIDs, descriptions and names of single DICOM files may appear in manifests and
+                     messages; nothing else of them ever does */
 } tomo_scan_options;
 
 typedef struct tomo_scan_info {
@@ -139,8 +140,9 @@ TOMO_API tomo_status tomo_scan_open(tomo_context *context, const char *path, con
                                     tomo_scan **scan, tomo_error *err);
 TOMO_API void tomo_scan_free(tomo_scan *scan);
 
-/* The image series that path holds, as a JSON list ({"number", "uid", "modality", "slices", "rows",
- * "columns", "chosen", ...}); one entry for a file that is no DICOM. *json is freed by tomo_free. */
+/* The DICOM image series that path holds, as a JSON list ({"series" ("#N"), "number", "modality", "slices",
+ * "size" [columns, rows], "readable", "chosen", "why"; with log_phi "uid" and "description"}); empty for
+ * other formats. *json is freed by tomo_free. */
 TOMO_API tomo_status tomo_scan_list(tomo_context *context, const char *path, const tomo_scan_options *options,
                                     char **json, tomo_error *err);
 
@@ -361,9 +363,12 @@ TOMO_API tomo_status tomo_model_quantize(tomo_context *context, const char *fold
  * least `agreement` (0..1) of the slices kept with and without it are the same, over all scans. JSON:
  * {"early", "search", "agreement", "skipped" (share of slices that are not encoded)}: the value that saves
  * most, 0 and null: none is good enough; "candidates" and "searched": what each value of either does;
- * "slices", "scans". Freed by tomo_free. */
-TOMO_API tomo_status tomo_model_tune_prune(tomo_model *model, tomo_scan *const *scans, size_t count,
-                                           double agreement, char **json, tomo_error *err);
+ * "slices", "scans". Freed by tomo_free. The scans at paths[count] are opened one after the other; options of
+ * either kind may be NULL. */
+TOMO_API tomo_status tomo_model_tune_prune(tomo_model *model, const char *const *paths, size_t count,
+                                           const tomo_scan_options *scan_options,
+                                           const tomo_read_options *read_options, double agreement,
+                                           char **json, tomo_error *err);
 
 /* Writes "prune.early" (0: takes it out) and "prune.search" (below 0: takes it out) into folder/config.json,
  * whole or not at all; models that are open keep theirs. Not both can be set. */

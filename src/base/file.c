@@ -104,6 +104,12 @@ char *tomo_path_join(const char *folder, const char *name) {
     return path;
 }
 
+size_t tomo_path_length(const char *path) {
+    size_t length = strlen(path);
+    while (length > 1 && path[length - 1] == '/') length--;
+    return length;
+}
+
 bool tomo_path_is_folder(const char *path) {
     struct stat info;
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
@@ -189,10 +195,6 @@ FILE *tomo_writer_stream(tomo_writer *writer) {
 
 void tomo_writer_skip_sync(tomo_writer *writer) {
     writer->unsynced = true;
-}
-
-const char *tomo_writer_path(const tomo_writer *writer) {
-    return writer->temporary != NULL ? writer->temporary : writer->target;
 }
 
 tomo_status tomo_writer_write(tomo_writer *writer, const void *bytes, size_t size, tomo_error *err) {

@@ -22,6 +22,8 @@ tomo_status tomo_file_read(const char *path, int64_t limit, char **bytes, size_t
 
 /* "folder/name", which the caller frees; NULL when out of memory. An absolute name stays as it is. */
 char *tomo_path_join(const char *folder, const char *name);
+/* Its length without slashes at the end: of what is made beside it, "PATH.part". */
+size_t tomo_path_length(const char *path);
 bool tomo_path_is_folder(const char *path);
 bool tomo_path_exists(const char *path);
 
@@ -34,8 +36,6 @@ FILE *tomo_writer_stream(tomo_writer *writer);
 /* Commit need not wait for the disk: for one of many files in a new folder, which is synced as a whole
  * (tomo_folder_sync) before anybody sees it. */
 void tomo_writer_skip_sync(tomo_writer *writer);
-/* The path that is being written until commit, for libraries that open files by name. */
-const char *tomo_writer_path(const tomo_writer *writer);
 tomo_status tomo_writer_write(tomo_writer *writer, const void *bytes, size_t size, tomo_error *err);
 tomo_status tomo_writer_commit(tomo_writer *writer, tomo_error *err);
 void tomo_writer_abort(tomo_writer *writer);

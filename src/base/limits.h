@@ -22,6 +22,8 @@
 #define TOMO_LIMIT_TENSOR_HEADER_BYTES ((int64_t)100 << 20)
 /* Tensors of one checkpoint; a 72B model has about 1,000. */
 #define TOMO_LIMIT_TENSORS 200000
+/* Values of a GGUF file's metadata; tokens, merges, scores and types of 256k words are 1.3 million. */
+#define TOMO_LIMIT_GGUF_VALUES ((int64_t)1 << 22)
 /* Axes of one tensor; the connector's attention has 5. */
 #define TOMO_LIMIT_RANK 8
 

@@ -166,10 +166,6 @@ void tomo_connector_free(tomo_connector *connector) {
     free(connector);
 }
 
-const tomo_connector_config *tomo_connector_get_config(const tomo_connector *connector) {
-    return &connector->config;
-}
-
 tomo_status tomo_connector_parameters(const tomo_connector_config *config, tomo_parameter_fn tell, void *user,
                                       tomo_error *err) {
     tomo_connector *n = calloc(1, sizeof *n);

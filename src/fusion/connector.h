@@ -59,7 +59,6 @@ tomo_status tomo_connector_create_trainable(const tomo_connector_config *config,
                                             const tomo_checkpoint *checkpoint, tomo_parameters *parameters,
                                             tomo_connector **connector, tomo_error *err);
 void tomo_connector_free(tomo_connector *connector);
-const tomo_connector_config *tomo_connector_get_config(const tomo_connector *connector);
 
 /* What a checkpoint of this configuration holds, for making one. */
 tomo_status tomo_connector_parameters(const tomo_connector_config *config, tomo_parameter_fn tell, void *user,

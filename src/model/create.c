@@ -287,7 +287,7 @@ tomo_status tomo_model_new(tomo_context *context, const char *folder, const tomo
     if (tomo_path_exists(folder)) {
         return tomo_fail(err, TOMO_E_IO, "%s: exists already; a new folder is wanted", folder);
     }
-    size_t length = strlen(folder) + 32;
+    size_t named = tomo_path_length(folder), length = named + 32;
     char *beside = malloc(length);
     maker *m = calloc(1, sizeof *m);
     tomo_status status = TOMO_OK;
@@ -297,7 +297,7 @@ tomo_status tomo_model_new(tomo_context *context, const char *folder, const tomo
         m->context = context;
         m->options = options;
         m->random = tomo_random_seed(options->seed);
-        (void)snprintf(beside, length, "%s.%ld.part", folder, (long)getpid());
+        (void)snprintf(beside, length, "%.*s.%ld.part", (int)named, folder, (long)getpid());
         status = make_folder(beside, err);
     }
     if (status == TOMO_OK) {

@@ -85,7 +85,8 @@ static tomo_status make_parts(const tomo_context *c, const char *folder, const c
 static tomo_status make_directory(const tomo_context *c, const char *folder, const char *out,
                                   tomo_dtype dtype, tomo_error *err) {
     char *beside = NULL;
-    if (asprintf(&beside, "%s.%ld.part", out, (long)getpid()) < 0) return tomo_fail_memory(err, out, 0);
+    if (asprintf(&beside, "%.*s.%ld.part", (int)tomo_path_length(out), out, (long)getpid()) < 0)
+        return tomo_fail_memory(err, out, 0);
     tomo_status status = tomo_make_folders(beside, err);
     if (status == TOMO_OK) status = make_parts(c, folder, beside, dtype, err);
     if (status == TOMO_OK && rename(beside, out) != 0) status = tomo_fail_errno(err, out, "create");

@@ -1,5 +1,6 @@
 /* tune.c - how near-duplicate slices can be dropped unseen without changing which slices are kept. */
 #include "base/file.h"
+#include "base/folder.h"
 #include "fusion/run_search.h"
 #include "model/look.h"
 #include "model/reading.h"
@@ -160,8 +161,9 @@ static tomo_status try_candidates(const tomo_model *m, const slices_seen *v, tom
     return status;
 }
 
-static tomo_status try_scan(const tomo_model *m, tomo_exec *exec, const tomo_volume *volume, tally *tallies,
-                            int64_t *slices, tomo_error *err) {
+static tomo_status try_volume(const tomo_model *m, tomo_exec *exec, const tomo_volume *volume,
+                              const tomo_read_options *options, tally *tallies, int64_t *slices,
+                              tomo_error *err) {
     const tomo_vit *vit = tomo_encoder_vit(m->encoder);
     const tomo_prune_settings *p = &m->config.prune;
     int64_t side = vit->image_size / vit->patch_size;
@@ -172,7 +174,7 @@ static tomo_status try_scan(const tomo_model *m, tomo_exec *exec, const tomo_vol
     tomo_status status = tomo_look_init(&look, vit->image_size, vit->patch_size,
                                         p->guard ? p->guard_patches : 1, vit->std, err);
     if (status != TOMO_OK) return status;
-    status = tomo_reading_see(m, exec, volume, NULL, see, &v, err);
+    status = tomo_reading_see(m, exec, volume, options, see, &v, err);
     if (status == TOMO_OK) status = try_candidates(m, &v, &look, tallies, err);
     *slices += v.slices;
     forget(&v);
@@ -227,8 +229,10 @@ static cJSON *describe(const tally *tallies, double wanted, int64_t slices, size
     return root;
 }
 
-tomo_status tomo_model_tune_prune(tomo_model *model, tomo_scan *const *scans, size_t count, double agreement,
-                                  char **json, tomo_error *err) {
+tomo_status tomo_model_tune_prune(tomo_model *model, const char *const *paths, size_t count,
+                                  const tomo_scan_options *scan_options,
+                                  const tomo_read_options *read_options, double agreement, char **json,
+                                  tomo_error *err) {
     tally tallies[WAYS] = {0};
     tomo_exec exec;
     int64_t slices = 0;
@@ -250,8 +254,13 @@ tomo_status tomo_model_tune_prune(tomo_model *model, tomo_scan *const *scans, si
     tomo_status status = tomo_exec_init(&exec, c->kernels, c->pool, &c->hooks, 0, err);
     if (status != TOMO_OK) return status;
     if (model->half) exec.half = tomo_half_products(c->kernels);
-    for (size_t i = 0; i < count && status == TOMO_OK; i++)
-        status = try_scan(model, &exec, scans[i]->volume, tallies, &slices, err);
+    for (size_t i = 0; i < count && status == TOMO_OK; i++) {
+        tomo_scan *scan = NULL;
+        status = tomo_scan_open(model->context, paths[i], scan_options, &scan, err);
+        if (status == TOMO_OK)
+            status = try_volume(model, &exec, scan->volume, read_options, tallies, &slices, err);
+        tomo_scan_free(scan);
+    }
     tomo_exec_release(&exec);
     return status == TOMO_OK ? tomo_json_hand_out(describe(tallies, agreement, slices, count), json, err)
                              : status;
@@ -259,8 +268,7 @@ tomo_status tomo_model_tune_prune(tomo_model *model, tomo_scan *const *scans, si
 
 tomo_status tomo_model_set_pruning(const char *folder, double early, double search, tomo_error *err) {
     cJSON *config = NULL;
-    tomo_writer *writer = NULL;
-    char *path = tomo_path_join(folder, "config.json"), *text = NULL;
+    char *path = tomo_path_join(folder, "config.json");
     if (path == NULL) return tomo_fail_memory(err, folder, 0);
     tomo_status status = tomo_json_open(path, &config, err);
     cJSON *prune = cJSON_GetObjectItemCaseSensitive(config, "prune");
@@ -271,19 +279,8 @@ tomo_status tomo_model_set_pruning(const char *folder, double early, double sear
         cJSON_DeleteItemFromObjectCaseSensitive(prune, "search");
         bool good = (early <= 0 || cJSON_AddNumberToObject(prune, "early", early) != NULL) &&
                     (search < 0 || cJSON_AddNumberToObject(prune, "search", search) != NULL);
-        if (good) text = cJSON_Print(config);
-        if (text == NULL) status = tomo_fail_memory(err, path, 0);
+        status = good ? tomo_json_write(config, folder, "config.json", err) : tomo_fail_memory(err, path, 0);
     }
-    if (status == TOMO_OK) status = tomo_writer_open(path, &writer, err);
-    if (status == TOMO_OK) {
-        status = tomo_writer_write(writer, text, strlen(text), err);
-        if (status == TOMO_OK) {
-            status = tomo_writer_commit(writer, err);
-        } else {
-            tomo_writer_abort(writer);
-        }
-    }
-    cJSON_free(text);
     cJSON_Delete(config);
     free(path);
     return status;

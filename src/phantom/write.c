@@ -205,8 +205,7 @@ tomo_status tomo_phantom_write(tomo_context *context, const char *folder, const 
     *json = NULL;
     tomo_status status = check_options(&order, err);
     if (status != TOMO_OK) return status;
-    size_t length = strlen(folder), room = length + 32;
-    while (length > 1 && folder[length - 1] == '/') length--;
+    size_t length = tomo_path_length(folder), room = length + 32;
     char *part = malloc(room);
     if (part == NULL) return tomo_fail_memory(err, folder, room);
     (void)snprintf(part, room, "%.*s.%ld.part", (int)length, folder, (long)getpid());

@@ -279,8 +279,9 @@ static tomo_status encode_piece(const encoding *e, const char *text, size_t size
                                 tomo_error *err) {
     tomo_buffer behind = {.maximum = SIZE_MAX};
     (void)tomo_buffer_add_text(&behind, "\n");
-    if (!tomo_buffer_add(&behind, text, size)) return tomo_fail_memory(err, "a conversation", size);
-    tomo_status status = encode_into(e, behind.data, behind.size, plain, out, err);
+    tomo_status status = tomo_buffer_add(&behind, text, size)
+                             ? encode_into(e, behind.data, behind.size, plain, out, err)
+                             : tomo_fail_memory(err, "a conversation", size);
     size_t lead = e->line_feed.count;
     bool led = status == TOMO_OK && out->count >= lead &&
                (lead == 0 || memcmp(out->data, e->line_feed.data, lead * sizeof *out->data) == 0);

@@ -1,5 +1,7 @@
 #include "text/sampling.h"
 
+#include "base/random.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,42 +9,11 @@
 struct tomo_sampler {
     tomo_sampling sampling;
     int32_t vocabulary;
-    uint64_t random[4];
+    tomo_random random;
     uint32_t *seen; /* [vocabulary]: the round in which the penalty was last applied to an id */
     uint32_t round;
     int32_t *order; /* [vocabulary]: scratch */
 };
-
-/* ------------------------------------------------------------------------------ random numbers */
-
-/* splitmix64 (Steele, Lea and Flood 2014) fills the state from the seed, as xoshiro's authors advise. */
-static uint64_t splitmix64(uint64_t *state) {
-    uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
-
-static uint64_t rotate_left(uint64_t x, int bits) {
-    return x << bits | x >> (64 - bits);
-}
-
-/* xoshiro256** 1.0 (Blackman and Vigna 2018): 256 bits of state, the same numbers on every machine. */
-static uint64_t next_random(uint64_t *s) {
-    uint64_t result = rotate_left(s[1] * 5, 7) * 9, t = s[1] << 17;
-    s[2] ^= s[0];
-    s[3] ^= s[1];
-    s[1] ^= s[2];
-    s[0] ^= s[3];
-    s[2] ^= t;
-    s[3] = rotate_left(s[3], 45);
-    return result;
-}
-
-/* In [0, 1), a multiple of 2^-53. */
-static double next_uniform(uint64_t *s) {
-    return (double)(next_random(s) >> 11) * 0x1p-53;
-}
 
 /* ------------------------------------------------------------------------------ opening */
 
@@ -81,8 +52,7 @@ tomo_status tomo_sampler_create(const tomo_sampling *sampling, int32_t vocabular
         tomo_sampler_free(s);
         return tomo_fail_memory(err, "sampling", (size_t)vocabulary * 8);
     }
-    uint64_t state = sampling->seed;
-    for (int i = 0; i < 4; i++) s->random[i] = splitmix64(&state);
+    s->random = tomo_random_seed(sampling->seed);
     *sampler = s;
     return TOMO_OK;
 }
@@ -230,7 +200,7 @@ static int32_t choose_greedily(const tomo_sampler *s, const float *logits) {
 
 static int32_t choose_randomly(tomo_sampler *s, const float *logits) {
     float most = largest(logits, s->vocabulary);
-    double left = next_uniform(s->random) * total_weight(logits, s->vocabulary, most);
+    double left = tomo_random_unit(&s->random) * total_weight(logits, s->vocabulary, most);
     int32_t last = -1;
     for (int32_t i = 0; i < s->vocabulary; i++) {
         if (!(logits[i] > -INFINITY)) continue;

@@ -8,10 +8,6 @@
 
 static const char *const part_names[TOMO_PARTS] = {"connector", "lora", "language"};
 
-const char *tomo_part_name(int index) {
-    return part_names[index];
-}
-
 /* Where a value is, and where relative paths start. */
 typedef struct reader {
     const tomo_recipe *recipe;

@@ -20,7 +20,6 @@ typedef enum tomo_stage_kind {
 /* What a report stage trains, as bits. */
 typedef enum tomo_part { TOMO_PART_CONNECTOR = 1, TOMO_PART_LORA = 2, TOMO_PART_LANGUAGE = 4 } tomo_part;
 #define TOMO_PARTS 3
-const char *tomo_part_name(int index); /* of bit `index`: "connector", "lora", "language" */
 
 typedef enum tomo_normalisation {
     TOMO_TOKEN_MEAN,     /* the mean over the learned tokens of the whole step */

@@ -62,10 +62,13 @@ static bool receive_all(int fd, void *bytes, size_t size) {
 /* Answers requests until the socket closes. Nothing of the parent's is to run here: no handlers, no exit
  * functions. */
 static _Noreturn void run_child(int fd, unsigned char *shared, size_t most) {
-    static const int fatal[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGINT, SIGTERM};
+    static const int fatal[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
     const struct rlimit no_core = {0, 0};
     sigset_t none; /* a thread of a pool, which holds signals back, may have begun this */
     for (size_t i = 0; i < sizeof fatal / sizeof fatal[0]; i++) (void)signal(fatal[i], SIG_DFL);
+    /* Ctrl-C and the like reach the whole group of processes: the parent decides, and closes the socket. */
+    (void)signal(SIGINT, SIG_IGN);
+    (void)signal(SIGTERM, SIG_IGN);
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)setrlimit(RLIMIT_CORE, &no_core);

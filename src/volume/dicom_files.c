@@ -3,6 +3,7 @@
 #include "volume/dicom_data.h"
 
 #include <dirent.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -130,7 +131,10 @@ static tomo_status search(tomo_dicom_files *files, const char *folder, int64_t d
     }
     struct dirent **entries = NULL;
     int n = scandir(folder, &entries, NULL, by_name);
-    if (n < 0) return depth == 0 ? tomo_fail_errno(err, files->reader->name, "read the folder") : TOMO_OK;
+    if (n < 0) {
+        return tomo_fail_errno(err, files->reader->name,
+                               depth == 0 ? "read the folder" : "read a folder in it");
+    }
     tomo_status status = TOMO_OK;
     for (int i = 0; i < n; i++) {
         const char *name = entries[i]->d_name;
@@ -254,6 +258,18 @@ static tomo_status open_entry(tomo_dicom_files *files, int64_t i, tomo_dicom_con
 
 /* ------------------------------------------------------------------ content */
 
+void tomo_dicom_files_describe(const tomo_dicom_files *files, int64_t i, char *text, size_t size) {
+    const char *path = files->paths != NULL ? files->paths[i] : NULL; /* may name a patient */
+    if (files->zip != NULL) path = zip_get_name(files->zip, (zip_uint64_t)i, 0);
+    text[0] = '\0';
+    if (files->bytes != NULL) return;
+    if (path != NULL && files->reader->options.log_phi) {
+        (void)snprintf(text, size, "%s", path);
+    } else {
+        (void)snprintf(text, size, "file %lld of the %s", (long long)i + 1, tomo_dicom_files_kind(files));
+    }
+}
+
 void tomo_dicom_content_close(tomo_dicom_content *content) {
     tomo_map_close(&content->map);
     free(content->owned);
@@ -269,10 +285,13 @@ tomo_status tomo_dicom_content_open(tomo_dicom_files *files, int64_t i, tomo_dic
     } else if (files->bytes != NULL) {
         content->data = files->bytes;
         content->size = files->size;
-    } else if (tomo_map_open(files->paths[i], &content->map, NULL) == TOMO_OK &&
-               tomo_dicom_is_plausible(content->map.data, content->map.size)) {
-        content->data = content->map.data;
-        content->size = content->map.size;
+    } else {
+        if (tomo_map_open(files->paths[i], &content->map, NULL) != TOMO_OK)
+            return tomo_fail_errno(err, files->reader->name, "read a file in it");
+        if (tomo_dicom_is_plausible(content->map.data, content->map.size)) {
+            content->data = content->map.data;
+            content->size = content->map.size;
+        }
     }
     if (content->data == NULL) tomo_dicom_content_close(content);
     return status;

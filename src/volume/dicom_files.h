@@ -24,7 +24,12 @@ int64_t tomo_dicom_files_count(const tomo_dicom_files *files);
 /* "folder", "zip" or "file". */
 const char *tomo_dicom_files_kind(const tomo_dicom_files *files);
 
-/* The content of one file. data is NULL when it is no DICOM file, or one that cannot be opened. */
+/* Which file that is, for messages: "file 17 of the folder", with options.log_phi its path. Empty where there
+ * is only one. */
+void tomo_dicom_files_describe(const tomo_dicom_files *files, int64_t i, char *text, size_t size);
+
+/* The content of one file. data is NULL when it is no DICOM file; one that cannot be read is a failure, as it
+ * may be a slice. */
 typedef struct tomo_dicom_content {
     const unsigned char *data;
     size_t size;

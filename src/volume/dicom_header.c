@@ -152,33 +152,76 @@ static bool read_rescale(const tomo_dicom_data *data, tomo_dicom_set set, tomo_d
     return true;
 }
 
-/* A macro of an enhanced image: in the item of the frame, else in the shared one. */
-static void read_macro(const tomo_dicom_data *data, tomo_dicom_set own, tomo_dicom_set shared, uint16_t group,
-                       uint16_t element, tomo_dicom_image *image, tomo_dicom_frame *frame,
-                       bool (*read)(const tomo_dicom_data *, tomo_dicom_set, tomo_dicom_image *,
-                                    tomo_dicom_frame *),
-                       bool *found) {
-    tomo_dicom_set item = TOMO_DICOM_NONE;
-    if (own != TOMO_DICOM_NONE) item = tomo_dicom_first_item(data, own, group, element);
-    if (item == TOMO_DICOM_NONE && shared != TOMO_DICOM_NONE) {
-        item = tomo_dicom_first_item(data, shared, group, element);
+/* Macros of an enhanced image. */
+typedef bool (*macro_reader)(const tomo_dicom_data *, tomo_dicom_set, tomo_dicom_image *, tomo_dicom_frame *);
+enum { MACRO_POSITION, MACRO_ORIENTATION, MACRO_MEASURES, MACRO_RESCALE, MACROS };
+static const struct {
+    uint16_t group, element;
+    macro_reader read;
+} macros[MACROS] = {{0x0020, 0x9113, read_position},
+                    {0x0020, 0x9116, read_orientation},
+                    {0x0028, 0x9110, read_measures},
+                    {0x0028, 0x9145, read_rescale}};
+
+static tomo_dicom_set macro_in(const tomo_dicom_data *data, tomo_dicom_set groups, int macro) {
+    return groups == TOMO_DICOM_NONE
+               ? TOMO_DICOM_NONE
+               : tomo_dicom_first_item(data, groups, macros[macro].group, macros[macro].element);
+}
+
+/* What frames without a macro of their own share. Each is read once, when it is first asked for: its item may
+ * be as long as the file. */
+typedef struct shared_macros {
+    tomo_dicom_set groups;
+    bool known[MACROS], found[MACROS];
+    tomo_dicom_frame frame;
+} shared_macros;
+
+static void copy_macro(int macro, const tomo_dicom_frame *from, tomo_dicom_frame *to) {
+    switch (macro) {
+    case MACRO_POSITION:
+        memcpy(to->position, from->position, sizeof to->position);
+        break;
+    case MACRO_ORIENTATION:
+        memcpy(to->along_row, from->along_row, sizeof to->along_row);
+        memcpy(to->down, from->down, sizeof to->down);
+        break;
+    case MACRO_MEASURES:
+        to->row_spacing = from->row_spacing;
+        to->column_spacing = from->column_spacing;
+        break;
+    default:
+        to->rescaled = from->rescaled;
+        to->slope = from->slope;
+        to->intercept = from->intercept;
     }
-    if (item != TOMO_DICOM_NONE && read(data, item, image, frame)) *found = true;
+}
+
+static bool take_shared(const tomo_dicom_data *data, tomo_dicom_image *image, shared_macros *s, int macro,
+                        tomo_dicom_frame *frame) {
+    if (!s->known[macro]) {
+        tomo_dicom_set item = macro_in(data, s->groups, macro);
+        s->known[macro] = true;
+        s->found[macro] = item != TOMO_DICOM_NONE && macros[macro].read(data, item, image, &s->frame);
+    }
+    if (s->found[macro]) copy_macro(macro, &s->frame, frame);
+    return s->found[macro];
 }
 
 /* Enhanced images keep all of it in functional groups (PS3.3, C.7.6.16). */
 static void read_groups(const tomo_dicom_data *data, tomo_dicom_image *image) {
-    tomo_dicom_set shared = tomo_dicom_first_item(data, TOMO_DICOM_ROOT, 0x5200, 0x9229);
+    shared_macros shared = {.groups = tomo_dicom_first_item(data, TOMO_DICOM_ROOT, 0x5200, 0x9229)};
     tomo_dicom_set own = tomo_dicom_first_item(data, TOMO_DICOM_ROOT, 0x5200, 0x9230);
-    if (shared == TOMO_DICOM_NONE && own == TOMO_DICOM_NONE) return;
+    if (shared.groups == TOMO_DICOM_NONE && own == TOMO_DICOM_NONE) return;
     for (int64_t i = 0; i < image->n_frames && image->problem == TOMO_OK; i++) {
         tomo_dicom_frame *f = &image->frames[i];
-        bool position = false, orientation = false, ignored = false;
-        read_macro(data, own, shared, 0x0020, 0x9113, image, f, read_position, &position);
-        read_macro(data, own, shared, 0x0020, 0x9116, image, f, read_orientation, &orientation);
-        read_macro(data, own, shared, 0x0028, 0x9110, image, f, read_measures, &ignored);
-        read_macro(data, own, shared, 0x0028, 0x9145, image, f, read_rescale, &ignored);
-        f->placed = position && orientation;
+        bool found[MACROS] = {false};
+        for (int m = 0; m < MACROS; m++) { /* in the item of the frame, else in the shared one */
+            tomo_dicom_set item = macro_in(data, own, m);
+            found[m] = item != TOMO_DICOM_NONE ? macros[m].read(data, item, image, f)
+                                               : take_shared(data, image, &shared, m, f);
+        }
+        f->placed = found[MACRO_POSITION] && found[MACRO_ORIENTATION];
         if (own != TOMO_DICOM_NONE) own = tomo_dicom_next_item(data, own);
     }
 }

@@ -31,23 +31,38 @@ static tomo_status add_image(const tomo_reader *reader, tomo_dicom_study *study,
     tomo_dicom_image *image = &study->images[study->n_images++];
     tomo_status status = tomo_dicom_image_read(reader, data, image, err);
     image->file = file;
+    study->n_frames += image->n_frames;
+    if (status == TOMO_OK && study->n_frames > reader->options.limits.files) {
+        return tomo_fail(err, TOMO_E_LIMIT, "%s: more than %lld frames; name a smaller folder", reader->name,
+                         (long long)reader->options.limits.files);
+    }
     return status;
+}
+
+/* Repeats a failure with the file that it is about, where there are several. */
+static tomo_status blame(tomo_dicom_files *files, int64_t i, const tomo_error *failure, tomo_error *err) {
+    char file[512];
+    tomo_dicom_files_describe(files, i, file, sizeof file);
+    return file[0] == '\0' ? tomo_fail(err, failure->status, "%s", failure->message)
+                           : tomo_fail(err, failure->status, "%.700s (%s)", failure->message, file);
 }
 
 static tomo_status read_file(const tomo_reader *reader, tomo_dicom_files *files, int64_t i,
                              tomo_dicom_study *study, tomo_error *err) {
     tomo_dicom_content content;
     tomo_dicom_data *data = NULL;
-    tomo_status status = tomo_dicom_content_open(files, i, &content, err);
-    if (status != TOMO_OK || content.data == NULL) return status;
+    tomo_error failure = {0};
+    tomo_status status = tomo_dicom_content_open(files, i, &content, &failure);
+    if (status != TOMO_OK) return blame(files, i, &failure, err);
+    if (content.data == NULL) return TOMO_OK;
     status = tomo_dicom_parse(reader->name, content.data, content.size, reader->options.limits.expanded_bytes,
-                              &data, err);
+                              &data, &failure);
     if (status == TOMO_OK && tomo_dicom_pixels(data)->present)
-        status = add_image(reader, study, data, i, err);
+        status = add_image(reader, study, data, i, &failure);
     if (status == TOMO_OK && !tomo_dicom_pixels(data)->present) study->n_others++;
     tomo_dicom_data_free(data);
     tomo_dicom_content_close(&content);
-    return status;
+    return status == TOMO_OK ? TOMO_OK : blame(files, i, &failure, err);
 }
 
 /* ------------------------------------------------------------------ groups */

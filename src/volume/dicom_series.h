@@ -23,6 +23,7 @@ typedef struct tomo_dicom_group {
 typedef struct tomo_dicom_study {
     tomo_dicom_image *images;
     int64_t n_images, image_capacity;
+    int64_t n_frames;         /* of all images; at most limits.files, which is what one a file comes to */
     int64_t n_others;         /* DICOM files without pixels */
     tomo_dicom_group *groups; /* ordered by SeriesNumber, UID, size */
     int64_t n_groups;

@@ -348,7 +348,7 @@ static tomo_status read_pair(tomo_reader *reader, header *h, tomo_error *err) {
         goto done;
     }
     status = tomo_source_open(reader->name, map.data, map.size, tomo_source_is_gzip(map.data, map.size),
-                              &source, err);
+                              reader->options.limits.expanded_bytes, &source, err);
     if (status == TOMO_OK) status = read_voxels(reader, h, source, 0, err);
 done:
     tomo_source_free(source);
@@ -360,8 +360,8 @@ done:
 tomo_status tomo_nifti_read(tomo_reader *reader, const unsigned char *bytes, size_t size, tomo_error *err) {
     tomo_source *source = NULL;
     header h;
-    tomo_status status =
-        tomo_source_open(reader->name, bytes, size, tomo_source_is_gzip(bytes, size), &source, err);
+    tomo_status status = tomo_source_open(reader->name, bytes, size, tomo_source_is_gzip(bytes, size),
+                                          reader->options.limits.expanded_bytes, &source, err);
     if (status == TOMO_OK) status = read_header(reader, source, &h, err);
     if (status == TOMO_OK) {
         status = h.pair ? read_pair(reader, &h, err)

@@ -220,8 +220,8 @@ tomo_status tomo_npy_read(tomo_reader *reader, const unsigned char *bytes, size_
     tomo_source *source = NULL;
     char text[HEADER_MOST + 1];
     header h = {0};
-    tomo_status status =
-        tomo_source_open(reader->name, bytes, size, tomo_source_is_gzip(bytes, size), &source, err);
+    tomo_status status = tomo_source_open(reader->name, bytes, size, tomo_source_is_gzip(bytes, size),
+                                          reader->options.limits.expanded_bytes, &source, err);
     if (status == TOMO_OK) status = read_header(reader, source, text, err);
     if (status == TOMO_OK) status = parse_header(reader, text, &h, err);
     if (status == TOMO_OK) status = read_array(reader, &h, source, err);

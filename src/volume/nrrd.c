@@ -360,7 +360,8 @@ static tomo_status read_voxels(tomo_reader *reader, const header *h, const unsig
         size -= (size_t)(end + 1 - bytes);
         bytes = end + 1;
     }
-    tomo_status status = tomo_source_open(reader->name, bytes, size, h->gzip, &source, err);
+    tomo_status status = tomo_source_open(reader->name, bytes, size, h->gzip,
+                                          reader->options.limits.expanded_bytes, &source, err);
     if (status == TOMO_OK)
         status = tomo_reader_check_size(reader, h->sizes, element, tomo_source_most(source), err);
     if (status == TOMO_OK) status = tomo_reader_place(reader, h->sizes, &affine, &placement, err);
@@ -397,7 +398,7 @@ static tomo_status read_detached(tomo_reader *reader, const header *h, tomo_erro
 tomo_status tomo_nrrd_read(tomo_reader *reader, const unsigned char *bytes, size_t size, tomo_error *err) {
     tomo_source *source = NULL;
     header h = {0};
-    tomo_status status = tomo_source_open(reader->name, bytes, size, false, &source, err);
+    tomo_status status = tomo_source_open(reader->name, bytes, size, false, 0, &source, err);
     if (status == TOMO_OK) status = read_header(reader, source, &h, err);
     if (status == TOMO_OK) status = check_header(reader, &h, err);
     if (status == TOMO_OK) {

@@ -138,6 +138,10 @@ tomo_status tomo_reader_place(tomo_reader *reader, const int64_t count[3], const
             reader->name);
     }
     tomo_placement_compute(count, affine, placement);
+    if (placement->shape[0] > reader->options.limits.slices) {
+        return tomo_fail(err, TOMO_E_LIMIT, "%s: %lld slices; at most %lld are read", reader->name,
+                         (long long)placement->shape[0], (long long)reader->options.limits.slices);
+    }
     tomo_volume *v = reader->volume;
     int64_t voxels = 0;
     size_t bytes = 0;

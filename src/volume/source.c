@@ -7,7 +7,8 @@
 struct tomo_source {
     const char *name;
     const unsigned char *next;
-    size_t left; /* stored bytes not yet taken */
+    size_t left;        /* stored bytes not yet taken */
+    int64_t most, made; /* bytes that gzip may make, and has made */
     bool gzip, ended;
     z_stream stream;
 };
@@ -20,11 +21,11 @@ bool tomo_source_is_gzip(const unsigned char *bytes, size_t size) {
 }
 
 tomo_status tomo_source_open(const char *name, const unsigned char *bytes, size_t size, bool gzip,
-                             tomo_source **source, tomo_error *err) {
+                             int64_t most, tomo_source **source, tomo_error *err) {
     *source = NULL;
     tomo_source *s = calloc(1, sizeof *s);
     if (s == NULL) return tomo_fail_memory(err, name, sizeof *s);
-    *s = (tomo_source){.name = name, .next = bytes, .left = size, .gzip = gzip};
+    *s = (tomo_source){.name = name, .next = bytes, .left = size, .most = most, .gzip = gzip};
     if (gzip && inflateInit2(&s->stream, 15 + 16) != Z_OK) { /* + 16: gzip wrapper, its CRC is checked */
         free(s);
         return tomo_fail_memory(err, name, sizeof *s);
@@ -86,6 +87,10 @@ static tomo_status read_gzip(tomo_source *s, unsigned char *out, size_t size, si
         tomo_status status = inflate_more(s, err);
         *got += room - s->stream.avail_out;
         if (status != TOMO_OK) return status;
+        s->made += (int64_t)(room - s->stream.avail_out);
+        if (s->made > s->most)
+            return tomo_fail(err, TOMO_E_LIMIT, "%s: the gzip stream expands to over %lld bytes", s->name,
+                             (long long)s->most);
     }
     return TOMO_OK;
 }

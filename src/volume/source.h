@@ -7,9 +7,10 @@
 
 typedef struct tomo_source tomo_source;
 
-/* The bytes belong to the caller and outlive the source. `name` is for messages. */
+/* The bytes belong to the caller and outlive the source. `name` is for messages. most: bytes that a gzip
+ * stream may expand to; more is TOMO_E_LIMIT. */
 tomo_status tomo_source_open(const char *name, const unsigned char *bytes, size_t size, bool gzip,
-                             tomo_source **source, tomo_error *err);
+                             int64_t most, tomo_source **source, tomo_error *err);
 void tomo_source_free(tomo_source *source);
 
 /* All `size` bytes, or TOMO_E_TRUNCATED; a broken gzip stream is TOMO_E_FORMAT. */

@@ -107,9 +107,6 @@ static void complete(tomo_reader *reader) {
     const cJSON *kind = cJSON_GetObjectItemCaseSensitive(v->record, "kind");
     bool unsaid = !cJSON_IsString(kind) || strcmp(kind->valuestring, "DICOM") != 0;
     if (unsaid && v->minimum <= AIR_HU && v->minimum >= LOWEST_HU) v->intensity = TOMO_INTENSITY_HU;
-    for (int i = 0; i < v->n_warnings; i++) {
-        tomo_log(reader->options.hooks, TOMO_LOG_WARNING, "%s: %s", v->warnings[i].code, v->warnings[i].text);
-    }
 }
 
 /* ------------------------------------------------------------------ formats */

@@ -20,7 +20,7 @@ typedef struct tomo_affine {
 typedef enum tomo_intensity { TOMO_INTENSITY_ARBITRARY, TOMO_INTENSITY_HU } tomo_intensity;
 
 /* Something that a reader of the report should know, and that did not stop the reading. The codes (W_4D,
- * W_OBLIQUE, ...) are listed in tests/reference/volume/README.md, and W_TRUNCATED_WARNINGS. */
+ * W_OBLIQUE, ...) are listed in tests/reference/volume/README.md. */
 typedef struct tomo_warning {
     char code[24];
     char text[232];
@@ -52,7 +52,8 @@ typedef struct tomo_volume_options {
     const char *series; /* a DICOM series: its UID, its SeriesNumber, or "#N", the N-th of the list from 1;
                            NULL: the one with most slices */
     int64_t index;      /* which volume of a 4D NIfTI; 0 is the first, and then W_4D tells of the others */
-    bool log_phi;       /* let names, descriptions and UIDs of the DICOM files into messages and the record */
+    bool log_phi;       /* let series UIDs, descriptions and names of single DICOM files into messages and the
+                           record */
     tomo_volume_limits limits;
     const tomo_hooks *hooks;
 } tomo_volume_options;

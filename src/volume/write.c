@@ -266,8 +266,7 @@ static void remove_pictures(const char *folder, int64_t slices) {
 
 tomo_status tomo_volume_write_png(const tomo_volume *v, const char *path, const tomo_picture_options *picture,
                                   const tomo_hooks *hooks, tomo_error *err) {
-    size_t length = strlen(path), size = length + 48;
-    while (length > 1 && path[length - 1] == '/') length--;
+    size_t length = tomo_path_length(path), size = length + 48;
     char *folder = malloc(size); /* beside the target; renamed when all pictures are in it */
     if (folder == NULL) return tomo_fail_memory(err, path, size);
     int made = -1;

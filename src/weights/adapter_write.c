@@ -1,5 +1,6 @@
 /* adapter_write.c - an adapter as PEFT reads it: adapter_config.json and adapter_model.safetensors. */
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/json.h"
 #include "weights/adapter.h"
 
@@ -34,20 +35,7 @@ static cJSON *describe(const tomo_adapter_settings *s) {
 
 static tomo_status write_config(const char *folder, const tomo_adapter_settings *s, tomo_error *err) {
     cJSON *root = describe(s);
-    char *path = tomo_path_join(folder, "adapter_config.json"), *text = cJSON_Print(root);
-    tomo_writer *writer = NULL;
-    tomo_status status = path == NULL || text == NULL ? tomo_fail_memory(err, folder, 0)
-                                                      : tomo_writer_open(path, &writer, err);
-    if (status == TOMO_OK) {
-        status = tomo_writer_write(writer, text, strlen(text), err);
-        if (status == TOMO_OK) {
-            status = tomo_writer_commit(writer, err);
-        } else {
-            tomo_writer_abort(writer);
-        }
-    }
-    cJSON_free(text);
-    free(path);
+    tomo_status status = tomo_json_write(root, folder, "adapter_config.json", err);
     cJSON_Delete(root);
     return status;
 }

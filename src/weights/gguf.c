@@ -1,5 +1,7 @@
 #include "weights/gguf_impl.h"
 
+#include "base/limits.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,6 +97,17 @@ static cJSON *take_string(gguf_cursor *c) {
     return value;
 }
 
+/* Notes that so many values follow; false: too many in all. */
+static bool count_values(gguf_cursor *c, uint64_t count) {
+    if (count > (uint64_t)TOMO_LIMIT_GGUF_VALUES - c->values) {
+        (void)gguf_fail(c, TOMO_E_LIMIT, "metadata of more than %lld values",
+                        (long long)TOMO_LIMIT_GGUF_VALUES);
+        return false;
+    }
+    c->values += count;
+    return true;
+}
+
 static cJSON *take_list(gguf_cursor *c, int depth) {
     uint32_t type = gguf_take_u32(c);
     uint64_t count = gguf_take_u64(c);
@@ -108,6 +121,7 @@ static cJSON *take_list(gguf_cursor *c, int depth) {
                         (unsigned long long)count, (unsigned long long)(c->end - c->at));
         return NULL;
     }
+    if (!count_values(c, count)) return NULL;
     cJSON *list = cJSON_CreateArray();
     for (uint64_t i = 0; i < count && list != NULL; i++) {
         cJSON *item = take_value(c, type, depth + 1);
@@ -180,7 +194,7 @@ cJSON *gguf_take_metadata(gguf_cursor *c, uint64_t keys) {
         char name[MOST_NAME];
         memcpy(name, text, size);
         name[size] = '\0';
-        cJSON *value = take_value(c, gguf_take_u32(c), 0);
+        cJSON *value = count_values(c, 1) ? take_value(c, gguf_take_u32(c), 0) : NULL;
         if (value == NULL || !cJSON_AddItemToObject(root, name, value)) {
             cJSON_Delete(value);
             if (c->error.status == TOMO_OK) (void)tomo_fail_memory(&c->error, c->file, size);

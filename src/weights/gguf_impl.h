@@ -10,6 +10,7 @@
 typedef struct gguf_cursor {
     const char *file;
     const unsigned char *at, *begin, *end;
+    uint64_t values;  /* of metadata so far: each takes far more memory than bytes of the file */
     tomo_error error; /* status TOMO_OK: nothing failed so far */
 } gguf_cursor;
 

@@ -161,6 +161,8 @@ class Options(CommandTest):
         self.refused(2, ["format"], "convert", "x", "out.xyz")
         self.refused(2, ["standard output"], "convert", "x", "-", "--format", "npy")
         self.refused(2, ["--decode"], "tokenize", "1", "--decode", "--special")
+        self.refused(2, ["--manifest"], "model", "tune-prune", "x", "--manifest", "y")
+        self.refused(2, ["--manifest"], "model", "quantize", "--check", "x", "--manifest", "y")
 
     def test_other_devices_are_refused(self):
         self.refused(2, ["cuda", "cpu"], "inspect", "x", "--device", "cuda")
@@ -169,10 +171,12 @@ class Options(CommandTest):
         self.refused(2, ["--model", "TOMO_MODEL"], "tokenize", "x", cwd=self.folder)
 
     def test_a_file_name_cannot_forge_lines(self):
-        done = tomo("inspect", "a\ntomo: done\x1b[2J")
+        done = tomo("inspect", "a\ntomo: done\x1b[2J\u009b2Jä")
         self.assertEqual(done.returncode, 1)
         self.assertEqual(done.stderr.count(b"\n"), 1)
         self.assertNotIn(b"\x1b", done.stderr)
+        self.assertNotIn("\u009b", done.stderr.decode())
+        self.assertIn("2Jä", done.stderr.decode())
 
     @unittest.skipUnless(os.path.exists("/dev/full"), "this system has no /dev/full")
     def test_a_full_standard_output_is_a_failure(self):
@@ -409,6 +413,14 @@ class Outputs(CommandTest):
         self.assertEqual(json.loads(manifest.read_text(encoding="utf-8")), read)
         self.assertGreater(len(read), len(value))
 
+    def test_a_warning_is_told_once(self):
+        gap = pathlib.Path(__file__).resolve().parent.parent / "reference" / "volume" / "dicom_missing_slice" / "input"
+        done = tomo("convert", next(path for path in sorted(gap.iterdir()) if path.is_dir()), self.folder / "out.nii")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        told = [line for line in done.stderr.decode().splitlines() if "W_" in line]
+        self.assertEqual(len(told), len(set(line.split("W_")[1] for line in told)), told)
+        self.assertGreaterEqual(len(told), 1)
+
     def test_convert(self):
         self.run_well("convert", self.scan, self.folder / "v.npy")
         shape, values = read_npy((self.folder / "v.npy").read_bytes())
@@ -539,6 +551,9 @@ class Outputs(CommandTest):
         self.assertEqual(first, weights("again", 1))
         self.assertNotEqual(first, weights("other", 2))
         self.refused(1, ["first"], "model", "new", self.folder / "first", "--like", "vit-tiny,qwen2-tiny")
+        self.run_well("model", "new", f"{self.folder / 'slash'}/", "--like", "vit-tiny,qwen2-tiny", "--quiet")
+        self.run_well("model", "quantize", f"{self.folder / 'small'}//", "--type", "q8_0", "--model", self.folder / "slash", "--quiet")
+        self.assertTrue((self.folder / "small" / "config.json").exists())
         few = ("--slices", 2, "--prompt-tokens", 40, "--decode-tokens", 2, "--repeats", 1)
         value = self.run_json("bench", "--model", self.folder / "first", *few)
         self.assertIn("machine", value)

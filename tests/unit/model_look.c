@@ -207,13 +207,12 @@ static void the_setting_is_obeyed_and_can_be_taken_back(void **state) {
 static void tuning_tells_what_each_value_would_do(void **state) {
     (void)state;
     tomo_context *context = NULL;
-    tomo_scan *scan = NULL;
     tomo_model *model = NULL;
+    const char *path = SCAN;
     char *json = NULL;
     assert_int_equal(tomo_context_create(NULL, &context, NULL), TOMO_OK);
-    assert_int_equal(tomo_scan_open(context, SCAN, NULL, &scan, NULL), TOMO_OK);
     assert_int_equal(tomo_model_open(context, MODEL, NULL, &model, NULL), TOMO_OK);
-    assert_int_equal(tomo_model_tune_prune(model, &scan, 1, 0.95, &json, NULL), TOMO_OK);
+    assert_int_equal(tomo_model_tune_prune(model, &path, 1, NULL, NULL, 0.95, &json, NULL), TOMO_OK);
     cJSON *tree = cJSON_Parse(json), *item;
     double skipped = 0;
     cJSON_ArrayForEach(item, cJSON_GetObjectItem(tree, "candidates")) {
@@ -232,10 +231,9 @@ static void tuning_tells_what_each_value_would_do(void **state) {
     }
     cJSON_Delete(tree);
     tomo_free(json);
-    assert_int_equal(tomo_model_tune_prune(model, &scan, 1, 2, &json, NULL), TOMO_E_USAGE);
+    assert_int_equal(tomo_model_tune_prune(model, &path, 1, NULL, NULL, 2, &json, NULL), TOMO_E_USAGE);
     assert_null(json);
     tomo_model_free(model);
-    tomo_scan_free(scan);
     tomo_context_free(context);
 }
 

@@ -1,20 +1,25 @@
 /* volume_open.c - reading scans: equivalent inputs give one volume, limits and cancelling end the reading,
  * nothing of the patient leaks. */
 #include "base/file.h"
+#include "base/folder.h"
 #include "support/parity.h"
 #include "volume/volume.h"
 
+#include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zip.h>
+#include <zlib.h>
 
 #include <cmocka.h>
 
 #define SERIES TOMO_TEST_DIR "/reference/volume/dicom_shuffled/input/series"
+#define COMPRESSED TOMO_TEST_DIR "/reference/volume/dicom_transfer_syntaxes/input/j2k"
 
 /* A NIfTI-1 file of 3 x 4 x 5 int16 with the given sform, in `bytes` (352 + 120). */
 #define NIFTI_BYTES (352 + 120)
@@ -174,6 +179,98 @@ static void limits_end_the_reading(void **state) {
     }
 }
 
+/* The same of formats without files in files: 5 slices of 3 x 4. */
+static void limits_hold_for_every_format(void **state) {
+    (void)state;
+    unsigned char bytes[NIFTI_BYTES], packed[1024];
+    const int16_t voxels[60] = {0};
+    make_nifti(voxels, (const float[]){2, 0, 0, 10, 0, 3, 0, 20, 0, 0, 4, 30}, bytes);
+    tomo_volume *v = NULL;
+    tomo_error err;
+    tomo_volume_options four = {.limits = {.slices = 4}}, five = {.limits = {.slices = 5}};
+    assert_int_equal(tomo_volume_open_memory("x.nii", bytes, sizeof bytes, &four, &v, &err), TOMO_E_LIMIT);
+    assert_non_null(strstr(err.message, "5 slices"));
+    assert_int_equal(tomo_volume_open_memory("x.nii", bytes, sizeof bytes, &five, &v, NULL), TOMO_OK);
+    tomo_volume_free(v);
+    z_stream stream = {
+        .next_in = bytes, .avail_in = sizeof bytes, .next_out = packed, .avail_out = sizeof packed};
+    assert_int_equal(deflateInit2(&stream, 9, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
+    assert_int_equal(deflate(&stream, Z_FINISH), Z_STREAM_END);
+    assert_int_equal(deflateEnd(&stream), Z_OK);
+    tomo_volume_options small = {.limits = {.expanded_bytes = NIFTI_BYTES - 1}},
+                        enough = {.limits = {.expanded_bytes = NIFTI_BYTES}};
+    assert_int_equal(tomo_volume_open_memory("x.nii.gz", packed, stream.total_out, &small, &v, &err),
+                     TOMO_E_LIMIT);
+    assert_non_null(strstr(err.message, "471 bytes"));
+    assert_int_equal(tomo_volume_open_memory("x.nii.gz", packed, stream.total_out, &enough, &v, NULL),
+                     TOMO_OK);
+    tomo_volume_free(v);
+}
+
+/* Writes a slice as 0, 1, ... */
+static void write_numbered(void *user, int i, char *bytes, size_t size) {
+    char name[16];
+    (void)snprintf(name, sizeof name, "%d", i);
+    char *path = tomo_path_join(user, name);
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(bytes, 1, size, f), size);
+    assert_int_equal(fclose(f), 0);
+    free(path);
+    free(bytes);
+}
+
+/* A slice that is left out would change the volume. The privileged, whom permissions do not bind, drop their
+ * rights. */
+static void a_file_that_cannot_be_read_is_told(void **state) {
+    (void)state;
+    char folder[] = "/tmp/tomo-test-XXXXXX";
+    tomo_volume *v = NULL;
+    tomo_error err;
+    bool privileged = geteuid() == 0;
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(chmod(folder, 0755), 0);
+    assert_true(each_slice(write_numbered, folder) > 2);
+    char *path = tomo_path_join(folder, "1");
+    assert_int_equal(chmod(path, 0), 0);
+    if (privileged) assert_int_equal(seteuid(65534), 0);
+    tomo_status status = tomo_volume_open(folder, NULL, &v, &err);
+    tomo_volume_options open = {.log_phi = true};
+    tomo_error named;
+    (void)tomo_volume_open(folder, &open, &v, &named);
+    if (privileged) assert_int_equal(seteuid(0), 0);
+    assert_int_equal(status, TOMO_E_IO);
+    assert_null(v);
+    assert_non_null(strstr(err.message, "file 2 of the folder"));
+    assert_non_null(strstr(named.message, path));
+    free(path);
+    tomo_folder_remove(folder);
+}
+
+static bool interrupt_all(void *user, const char *stage, int64_t done, int64_t total) {
+    (void)stage;
+    (void)done;
+    (void)total;
+    (*(int *)user)++;
+    (void)kill(0, SIGINT);
+    return true;
+}
+
+/* Ctrl-C reaches the process that decodes, too; whether to go on is for the hooks to say. */
+static void an_interrupt_is_no_broken_file(void **state) {
+    (void)state;
+    int calls = 0;
+    tomo_hooks hooks = {.progress = interrupt_all, .user = &calls};
+    tomo_volume_options options = {.hooks = &hooks};
+    tomo_volume *v = NULL;
+    assert_true(setpgid(0, 0) == 0 || errno == EPERM); /* the leader of a session has a group of its own */
+    void (*before)(int) = signal(SIGINT, SIG_IGN);
+    assert_int_equal(tomo_volume_open(COMPRESSED, &options, &v, NULL), TOMO_OK);
+    (void)signal(SIGINT, before);
+    assert_true(calls > 3);
+    tomo_volume_free(v);
+}
+
 static bool stop_at_fifth(void *user, const char *stage, int64_t done, int64_t total) {
     (void)stage;
     (void)done;
@@ -228,6 +325,9 @@ int main(void) {
         cmocka_unit_test(air_makes_a_file_without_modality_hu),
         cmocka_unit_test(folder_zip_and_other_names_give_the_same_volume),
         cmocka_unit_test(limits_end_the_reading),
+        cmocka_unit_test(limits_hold_for_every_format),
+        cmocka_unit_test(a_file_that_cannot_be_read_is_told),
+        cmocka_unit_test(an_interrupt_is_no_broken_file),
         cmocka_unit_test(cancelling_ends_the_reading),
         cmocka_unit_test(manifest_holds_no_patient_data),
         cmocka_unit_test(series_that_is_not_there_is_refused),
