@@ -45,11 +45,14 @@ def data(study, piece, folder):
 
 
 def train(study, piece, folder, recipe):
-    """tomo train, or its --resume; what only a run that goes on needs is removed in the end."""
+    """tomo train, or its --resume; what only a run that goes on needs is removed in the end. A run that is whole has lost
+    its checkpoints, and is not begun again."""
     recipe["run"] = "run"
     write_json(folder / "recipe.json", recipe)
-    begun = (folder / "run" / "recipe.json").exists()
-    study.tomo(piece, ["train", folder / "recipe.json", *(["--resume"] if begun else [])])
+    begun, whole = (folder / "run" / "recipe.json").exists(), folder / "run" / "whole"
+    if not whole.exists():
+        study.tomo(piece, ["train", folder / "recipe.json", *(["--resume"] if begun else [])])
+        whole.touch()
     for path in (folder / "run").iterdir():
         if path.name == "checkpoints" or path.name.startswith("start"):
             shutil.rmtree(path)

@@ -125,7 +125,10 @@ class Plan:
 
     def add(self, *arguments, **more):
         piece = Piece(*arguments, **more)
-        return self.pieces.setdefault(piece.name, piece)
+        known = self.pieces.setdefault(piece.name, piece)
+        if known.key != piece.key:
+            raise StudyError(f"{self.path}: {piece.name} would be two different things")
+        return known
 
     def data(self, name):
         d = self.json["data"][name]
@@ -197,7 +200,7 @@ class Plan:
             recipe["balance"] = self.json["train"]["balance"]
         if most is not None:
             recipe["most"] = most
-        name = f"table-n{n}-s{seed}" + ("-even" if most is not None else "") + (f"-{extra}" if extra is not None else "")
+        name = f"table-n{n}-s{seed}" + (f"-most{most}" if most is not None else "") + (f"-{extra}" if extra is not None else "")
         return self.add("table", name, recipe, needs)
 
     # ---------------------------------------------------------------- runs
@@ -230,8 +233,8 @@ class Plan:
             recipe["config"] = {section: {key: config[section][key] for key in members}
                                 for section, members in changed_settings(start).items()}
         needs = {"model": start, "table": self.table(n, seed)}
-        return self.add("run", f"run-{variant['name']}-n{n}-s{seed}", {"train": recipe}, needs, units=steps_of(recipe),
-                        optional=variant.get("optional", False))
+        name = f"run{'' if align is None else '-aligned'}-{variant['name']}-n{n}-s{seed}"
+        return self.add("run", name, {"train": recipe}, needs, units=steps_of(recipe), optional=variant.get("optional", False))
 
     def runs_again(self, before, variant, n, seed, sections):
         """The last of runs that go on from a finished one, each from that before: on questions that are asked more

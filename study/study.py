@@ -92,7 +92,8 @@ class Study:
         note, losses = self.note(piece), {"train": [], "validation": []}
         for line in open(self.folder(piece) / "run" / "metrics.jsonl"):
             step = json.loads(line)
-            losses[step["kind"]].append(step["loss"])
+            if step["loss"] is not None:  # of a skipped step
+                losses[step["kind"]].append(step["loss"])
 
         def mean(values):
             return round(statistics.fmean(values), 4) if values else None
@@ -215,14 +216,11 @@ class Study:
             seconds = future.result()
             over = " (over its allowance)" if seconds > 60 * self.plan.json.get("allowance_minutes", 30) else ""
             print(f"        {piece.name}: done in {seconds:.0f} s{over}", flush=True)
-        except StudyError as error:
-            failed[piece] = str(error)
-            print(f"study: {piece.name}: {error}", file=sys.stderr)
         except Stopped:
             waiting.append(piece)
-        except BaseException:
-            self.interrupted = True
-            raise
+        except Exception as error:  # whatever it is, the other pieces can do without this one
+            failed[piece] = f"{error}" if isinstance(error, StudyError) else f"{type(error).__name__}: {error}"
+            print(f"study: {piece.name}: {failed[piece]}", file=sys.stderr)
 
     def wanted_before(self, piece):
         """What has to be there before a piece is made: a trained model's result tells of its whole training."""

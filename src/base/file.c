@@ -230,3 +230,13 @@ void tomo_writer_abort(tomo_writer *w) {
     if (w->temporary != NULL) (void)unlink(w->temporary);
     writer_free(w);
 }
+
+tomo_status tomo_file_write(const char *path, const void *bytes, size_t size, tomo_error *err) {
+    tomo_writer *writer = NULL;
+    tomo_status status = tomo_writer_open(path, &writer, err);
+    if (status != TOMO_OK) return status;
+    status = tomo_writer_write(writer, bytes, size, err);
+    if (status == TOMO_OK) return tomo_writer_commit(writer, err);
+    tomo_writer_abort(writer);
+    return status;
+}

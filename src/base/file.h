@@ -38,6 +38,8 @@ FILE *tomo_writer_stream(tomo_writer *writer);
 void tomo_writer_skip_sync(tomo_writer *writer);
 tomo_status tomo_writer_write(tomo_writer *writer, const void *bytes, size_t size, tomo_error *err);
 tomo_status tomo_writer_commit(tomo_writer *writer, tomo_error *err);
+/* A whole file at once. */
+tomo_status tomo_file_write(const char *path, const void *bytes, size_t size, tomo_error *err);
 void tomo_writer_abort(tomo_writer *writer);
 
 #endif

@@ -57,17 +57,8 @@ tomo_status tomo_folder_replace(const char *part, const char *folder, tomo_error
 
 tomo_status tomo_folder_write(const char *folder, const char *name, const char *text, tomo_error *err) {
     char *path = tomo_path_join(folder, name);
-    tomo_writer *writer = NULL;
     tomo_status status =
-        path == NULL ? tomo_fail_memory(err, folder, 0) : tomo_writer_open(path, &writer, err);
-    if (status == TOMO_OK) {
-        status = tomo_writer_write(writer, text, strlen(text), err);
-        if (status == TOMO_OK) {
-            status = tomo_writer_commit(writer, err);
-        } else {
-            tomo_writer_abort(writer);
-        }
-    }
+        path == NULL ? tomo_fail_memory(err, folder, 0) : tomo_file_write(path, text, strlen(text), err);
     free(path);
     return status;
 }

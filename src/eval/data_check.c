@@ -36,13 +36,14 @@ typedef struct checker {
 
 /* ------------------------------------------------------------------------------ splits */
 
-static tomo_status find_splits(checker *c, tomo_error *err) {
+static tomo_status find_splits(checker *c, const char *path, tomo_error *err) {
     for (size_t i = 0; i < tomo_dataset_count(c->dataset); i++) {
         const char *split = tomo_dataset_at(c->dataset, i)->split;
         size_t k = 0;
         while (k < c->split_count && strcmp(c->splits[k], split) != 0) k++;
         if (k < c->split_count) continue;
-        if (k == SPLITS_MOST) return tomo_fail(err, TOMO_E_LIMIT, "more than %d splits", (int)SPLITS_MOST);
+        if (k == SPLITS_MOST)
+            return tomo_fail(err, TOMO_E_LIMIT, "%s: more than %d splits", path, (int)SPLITS_MOST);
         c->splits[c->split_count++] = split;
     }
     return TOMO_OK;
@@ -366,8 +367,7 @@ static bool describe(checker *c, cJSON *root, tomo_error *err) {
 
 static tomo_status check(checker *c, cJSON *root, tomo_error *err) {
     tomo_volume_options options = {.limits = c->context->limits, .hooks = &c->context->hooks};
-    tomo_status status = find_splits(c, err);
-    if (status == TOMO_OK) status = tomo_dataset_verify(c->dataset, &options, see_scan, c, err);
+    tomo_status status = tomo_dataset_verify(c->dataset, &options, see_scan, c, err);
     if (c->failed) status = tomo_fail_memory(err, "scans", c->scan_capacity * sizeof *c->scans);
     tomo_error failure = {0};
     if (status == TOMO_OK && !describe(c, root, &failure)) {
@@ -389,6 +389,7 @@ tomo_status tomo_data_check(tomo_context *context, const char *path, const tomo_
         c.arena == NULL || root == NULL || cJSON_AddStringToObject(root, "data", path) == NULL
             ? tomo_fail_memory(err, path, 0)
             : tomo_dataset_open(path, &d, &c.dataset, err);
+    if (status == TOMO_OK) status = find_splits(&c, path, err);
     if (status == TOMO_OK) status = check(&c, root, err);
     free(c.scans);
     tomo_dataset_free(c.dataset);

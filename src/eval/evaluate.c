@@ -295,12 +295,13 @@ static tomo_status make_summary(const tomo_evaluation *e, cJSON *scores, cJSON *
     return tomo_fail_memory(err, "summary", 0);
 }
 
-/* Whether the data set has training texts to compare with. */
+/* Whether the data set has training texts to compare with; those of a file of its own are not looked for. */
 static bool has_training(const tomo_evaluation *e) {
-    tomo_dataset_options d = {
-        .split = "train", .kinds = sample_kinds[e->kind], .captions = e->options->captions, .limit = 1};
+    tomo_dataset_options d = {.split = "train", .kinds = sample_kinds[e->kind], .limit = 1};
     tomo_dataset *dataset = NULL;
-    if (e->options->questions != NULL || strcmp(split_of(e->options), "train") == 0) return false;
+    if (e->options->questions != NULL || e->options->captions != NULL ||
+        strcmp(split_of(e->options), "train") == 0)
+        return false;
     bool found = tomo_dataset_open(e->data, &d, &dataset, NULL) == TOMO_OK;
     tomo_dataset_free(dataset);
     return found;

@@ -223,17 +223,6 @@ static void add_timing(tomo_buffer *page, const cJSON *summary) {
     (void)tomo_buffer_add_text(page, "</table>\n");
 }
 
-static tomo_status write_page(const tomo_buffer *page, const char *path, tomo_error *err) {
-    tomo_writer *writer = NULL;
-    if (page->failed) return tomo_fail_memory(err, path, page->size);
-    tomo_status status = tomo_writer_open(path, &writer, err);
-    if (status != TOMO_OK) return status;
-    status = tomo_writer_write(writer, page->data, page->size, err);
-    if (status == TOMO_OK) return tomo_writer_commit(writer, err);
-    tomo_writer_abort(writer);
-    return status;
-}
-
 tomo_status tomo_evaluation_write_html(const tomo_evaluation *e, const tomo_results *results,
                                        const cJSON *summary, const char *path, tomo_error *err) {
     tomo_buffer page = {.maximum = (size_t)1 << 28};
@@ -250,7 +239,9 @@ tomo_status tomo_evaluation_write_html(const tomo_evaluation *e, const tomo_resu
     tomo_status status = add_cases(&page, e, results, err);
     add_timing(&page, summary);
     tomo_page_end(&page);
-    if (status == TOMO_OK) status = write_page(&page, path, err);
+    if (status == TOMO_OK)
+        status = page.failed ? tomo_fail_memory(err, path, page.size)
+                             : tomo_file_write(path, page.data, page.size, err);
     tomo_buffer_free(&page);
     return status;
 }

@@ -188,8 +188,9 @@ static tomo_status read_features(worker *w, const char *path, tomo_error *err) {
     tomo_evaluation *e = w->e;
     tomo_features f = {0};
     double start = tomo_seconds();
+    tomo_volume_options options = {.limits = e->context->limits};
     tomo_status status =
-        tomo_features_get(e->features, e->model, &w->session->exec, path, NULL, NULL, &f, err);
+        tomo_features_get(e->features, e->model, &w->session->exec, path, &options, NULL, &f, err);
     tomo_reading reading = {.slices = f.slices,
                             .prune = {.slices = f.slices, .count = f.kept_count, .kept = f.kept},
                             .kept_z = f.kept_z,

@@ -289,6 +289,20 @@ tomo_status tomo_results_open(tomo_csv *csv, bool vqa, const tomo_results_tools 
     return status;
 }
 
+void tomo_results_keep_common(tomo_results *r, const tomo_results *other) {
+    size_t kept = 0, which[TOMO_METRICS_MOST];
+    for (size_t m = 0; m < r->metrics; m++) {
+        for (size_t k = 0; k < other->metrics; k++) {
+            if (strcmp(r->names[m], other->names[k]) == 0) which[kept++] = m;
+        }
+    }
+    for (size_t row = 0; row < r->rows; row++) { /* to the left of what is read */
+        for (size_t k = 0; k < kept; k++) r->values[row * kept + k] = r->values[row * r->metrics + which[k]];
+    }
+    for (size_t k = 0; k < kept; k++) r->names[k] = r->names[which[k]];
+    r->metrics = kept;
+}
+
 void tomo_results_free(tomo_results *results) {
     if (results == NULL) return;
     tomo_csv_free(results->csv);

@@ -56,6 +56,9 @@ tomo_status tomo_results_open(tomo_csv *csv, bool vqa, const tomo_results_tools 
                               tomo_results **results, tomo_error *err);
 void tomo_results_free(tomo_results *results);
 
+/* Takes scores away that `other` does not have. */
+void tomo_results_keep_common(tomo_results *results, const tomo_results *other);
+
 /* The rows as CSV: the file's columns but scores that it has already, then the scores as the benchmark's
  * scripts write them: bleu, rouge1, meteor, bert_f1 (those that there are), or Correct. with_rankings: with
  * the columns of the likeliest choices, where there are. */

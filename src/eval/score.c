@@ -265,6 +265,10 @@ static tomo_status score_csv(scoring *s, tomo_csv *csv, cJSON *object, tomo_erro
         status = tomo_csv_open(o->compare, &csv, err);
         if (status == TOMO_OK) status = tomo_results_open(csv, s->vqa, &tools, &s->other, err);
         if (status == TOMO_OK) status = check_same_rows(s->results, s->other, err);
+        if (status == TOMO_OK) { /* a benchmark's file has no rankings */
+            tomo_results_keep_common(s->results, s->other);
+            tomo_results_keep_common(s->other, s->results);
+        }
     }
     if (status == TOMO_OK && o->train != NULL) {
         status = tomo_unseen_rows(s->results, o->train, &s->unseen, err);

@@ -114,7 +114,8 @@ static double cosine(const float *a, const float *b, int64_t n) {
         bb += y * y;
     }
     double norm = sqrt(aa) * sqrt(bb);
-    return norm == 0 ? 1.0 : nearbyint(dot / norm * 1e9) / 1e9;
+    /* What is no number tells nothing apart either. */
+    return norm == 0 || !isfinite(dot / norm) ? 1.0 : nearbyint(dot / norm * 1e9) / 1e9;
 }
 
 struct tomo_pruner {

@@ -119,17 +119,8 @@ static tomo_status write_svg(const tomo_curves *c, const scale *s, const char *p
             WIDTH - RIGHT - 8, TOP + 16 * (i + 1), inks[i], names[i]);
     }
     (void)tomo_buffer_add_text(&b, "</svg>\n");
-    tomo_writer *writer = NULL;
     tomo_status status =
-        b.failed ? tomo_fail_memory(err, path, b.size) : tomo_writer_open(path, &writer, err);
-    if (status == TOMO_OK) {
-        status = tomo_writer_write(writer, b.data, b.size, err);
-        if (status == TOMO_OK) {
-            status = tomo_writer_commit(writer, err);
-        } else {
-            tomo_writer_abort(writer);
-        }
-    }
+        b.failed ? tomo_fail_memory(err, path, b.size) : tomo_file_write(path, b.data, b.size, err);
     tomo_buffer_free(&b);
     return status;
 }

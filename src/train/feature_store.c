@@ -3,6 +3,7 @@
 #include "train/feature_store.h"
 
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/size.h"
 #include "tensor/kernels.h"
 
@@ -174,25 +175,6 @@ static void tidy(tomo_feature_store *s, int64_t *evicted) {
 
 /* ------------------------------------------------------------------------------ opening */
 
-/* FOLDER and the folders above it. */
-static tomo_status make_folders(const char *folder, tomo_error *err) {
-    char *path = strdup(folder);
-    if (path == NULL) return tomo_fail_memory(err, folder, 0);
-    for (char *at = path + 1;; at++) {
-        char end = *at;
-        if (end != '/' && end != '\0') continue;
-        *at = '\0';
-        if (mkdir(path, 0777) != 0 && errno != EEXIST) {
-            free(path);
-            return tomo_fail_errno(err, folder, "make the folder");
-        }
-        *at = end;
-        if (end == '\0') break;
-    }
-    free(path);
-    return TOMO_OK;
-}
-
 static tomo_status open_size(tomo_feature_store *s, tomo_error *err) {
     char *path = tomo_path_join(s->folder, "size");
     if (path == NULL) return tomo_fail_memory(err, s->folder, 0);
@@ -209,7 +191,8 @@ tomo_status tomo_feature_store_open(const char *folder, int64_t limit_bytes, tom
     if (s == NULL) return tomo_fail_memory(err, folder, sizeof *s);
     *s = (tomo_feature_store){.limit = limit_bytes, .fd = -1, .folder = strdup(folder)};
     (void)pthread_mutex_init(&s->mutex, NULL);
-    tomo_status status = s->folder == NULL ? tomo_fail_memory(err, folder, 0) : make_folders(folder, err);
+    tomo_status status =
+        s->folder == NULL ? tomo_fail_memory(err, folder, 0) : tomo_make_folders(folder, err);
     if (status == TOMO_OK) status = open_size(s, err);
     if (status == TOMO_OK) status = lock(s, err);
     if (status != TOMO_OK) {

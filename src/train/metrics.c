@@ -120,19 +120,23 @@ static tomo_status each_line(const char *path, void (*see)(void *user, const tom
 typedef struct rewriting {
     FILE *files[2];
     int64_t stage, step;
+    bool evaluation_due;
 } rewriting;
 
 static void keep_line(void *user, const tomo_metric *m) {
     const rewriting *r = user;
     if (m->stage_index > r->stage || (m->stage_index == r->stage && m->step > r->step)) return;
+    /* That of the step itself will come again. */
+    if (r->evaluation_due && m->stage_index == r->stage && m->step == r->step && m->validation) return;
     write_json(r->files[0], m);
     write_csv(r->files[1], m);
 }
 
 /* Both files anew, with the lines that stay. */
-static tomo_status rewrite(tomo_metrics *m, int64_t stage, int64_t step, tomo_error *err) {
+static tomo_status rewrite(tomo_metrics *m, int64_t stage, int64_t step, bool evaluation_due,
+                           tomo_error *err) {
     tomo_writer *writers[2] = {NULL, NULL};
-    rewriting r = {.stage = stage, .step = step};
+    rewriting r = {.stage = stage, .step = step, .evaluation_due = evaluation_due};
     tomo_status status = TOMO_OK;
     for (int i = 0; i < 2 && status == TOMO_OK; i++) {
         status = tomo_writer_open(m->paths[i], &writers[i], err);
@@ -152,8 +156,8 @@ static tomo_status rewrite(tomo_metrics *m, int64_t stage, int64_t step, tomo_er
     return status;
 }
 
-tomo_status tomo_metrics_open(const char *folder, int64_t stage, int64_t step, tomo_metrics **metrics,
-                              tomo_error *err) {
+tomo_status tomo_metrics_open(const char *folder, int64_t stage, int64_t step, bool evaluation_due,
+                              tomo_metrics **metrics, tomo_error *err) {
     static const char *const names[] = {"metrics.jsonl", "metrics.csv"};
     tomo_metrics *m = calloc(1, sizeof *m);
     *metrics = NULL;
@@ -162,7 +166,7 @@ tomo_status tomo_metrics_open(const char *folder, int64_t stage, int64_t step, t
     for (int i = 0; i < 2; i++) m->paths[i] = tomo_path_join(folder, names[i]);
     tomo_status status = m->folder == NULL || m->paths[0] == NULL || m->paths[1] == NULL
                              ? tomo_fail_memory(err, folder, 0)
-                             : rewrite(m, stage, step, err);
+                             : rewrite(m, stage, step, evaluation_due, err);
     for (int i = 0; i < 2 && status == TOMO_OK; i++) {
         m->files[i] = fopen(m->paths[i], "ae");
         if (m->files[i] == NULL) status = tomo_fail_errno(err, m->paths[i], "open");

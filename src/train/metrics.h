@@ -17,10 +17,10 @@ typedef struct tomo_metric {
 
 typedef struct tomo_metrics tomo_metrics;
 
-/* folder exists. Lines behind step `step` of stage `stage` (of a run that was cut off there) are taken away;
- * stage -1: all of them. */
-tomo_status tomo_metrics_open(const char *folder, int64_t stage, int64_t step, tomo_metrics **metrics,
-                              tomo_error *err);
+/* folder exists. Lines behind step `step` of stage `stage` (of a run that was cut off there) are taken away,
+ * and its own validation where that is due; stage -1: all of them. */
+tomo_status tomo_metrics_open(const char *folder, int64_t stage, int64_t step, bool evaluation_due,
+                              tomo_metrics **metrics, tomo_error *err);
 void tomo_metrics_close(tomo_metrics *metrics);
 /* Appends a line to both files; nothing is allocated. */
 tomo_status tomo_metrics_add(tomo_metrics *metrics, const tomo_metric *metric, tomo_error *err);

@@ -135,7 +135,12 @@ static tomo_status read_rates(const reader *r, const cJSON *section, tomo_stage 
         good = good && part >= 0 && cJSON_IsNumber(item) && item->valuedouble >= 0;
         if (good) s->rates[part] = item->valuedouble;
     }
-    for (int i = 0; i < TOMO_PARTS && good; i++) good = !(s->parts >> i & 1) || !isnan(s->rates[i]);
+    /* The others' weights learn by these rates. */
+    unsigned learning = s->kind == TOMO_STAGE_REPORT ? s->parts
+                        : s->kind == TOMO_STAGE_LANGUAGE
+                            ? (unsigned)TOMO_PART_LANGUAGE
+                            : (unsigned)(TOMO_PART_CONNECTOR | TOMO_PART_LANGUAGE);
+    for (int i = 0; i < TOMO_PARTS && good; i++) good = !(learning >> i & 1) || !isnan(s->rates[i]);
     return good ? TOMO_OK
                 : refuse(r, "learning_rate", "a number from 0, or an object with one for each part trained");
 }
@@ -227,6 +232,10 @@ static tomo_status read_names(const reader *r, const cJSON *section, tomo_stage 
     if (status != TOMO_OK) return status;
     int which = index_of(kind, kinds, 3), how = index_of(mean, means, 2);
     int pool = index_of(pooling, poolings, 2);
+    for (const char *c = s->name; *c != '\0'; c++) { /* it stands in JSON, CSV and SVG */
+        if ((unsigned char)*c < 0x20 || strchr("\"\\,<>&", *c) != NULL)
+            return refuse(r, "name", "a name without quotes, backslashes, commas, <, > and &");
+    }
     if (which < 0) return refuse(r, "kind", "report, language or contrastive");
     if (how < 0) return refuse(r, "normalisation", "token_mean or microbatch_mean");
     if (pool < 0) return refuse(r, "pooling", "class or mean");
@@ -330,6 +339,24 @@ static tomo_status read_precision(reader *r, const cJSON *root, const char *key,
     return refuse(r, key, "f32, bf16 or fast");
 }
 
+/* Checkpoints of a stage on text or slices hold its own weights alone, so none may stand between two on
+ * scans. */
+static tomo_status check_turn(const reader *r, const tomo_recipe *recipe) {
+    const tomo_stage *last = &recipe->stages[recipe->stage_count - 1];
+    bool other = false;
+    for (const tomo_stage *s = last; s >= recipe->stages; s--) {
+        if (s->kind == TOMO_STAGE_REPORT && other && last->kind == TOMO_STAGE_REPORT) {
+            return tomo_fail(
+                r->err, TOMO_E_HEADER,
+                "%s: a stage of another kind stands between %s and %s, which are on scans; a recipe of "
+                "its own is wanted for it",
+                r->at.file, s->name, last->name);
+        }
+        other |= s->kind != TOMO_STAGE_REPORT;
+    }
+    return TOMO_OK;
+}
+
 static tomo_status read_all(reader *r, tomo_recipe *recipe, tomo_recipe_data *data) {
     static const char *const known[] = {"run",  "model", "config", "precision", "trained_precision",
                                         "seed", "data",  "stages", "comment",   NULL};
@@ -369,6 +396,7 @@ static tomo_status read_all(reader *r, tomo_recipe *recipe, tomo_recipe_data *da
         (void)snprintf(r->section, sizeof r->section, "stages[%d].", recipe->stage_count);
         tomo_stage *s = &recipe->stages[recipe->stage_count++];
         status = read_stage(r, item, data, s);
+        if (status == TOMO_OK) status = check_turn(r, recipe);
         if (status == TOMO_OK && s->kind == TOMO_STAGE_REPORT && recipe->model == NULL) {
             status = tomo_fail(r->err, TOMO_E_HEADER,
                                "%s: \"model\" is missing; the stage %s starts from one", r->at.file, s->name);

@@ -5,6 +5,7 @@
 #include "model/context.h"
 #include "train/trainer.h"
 
+#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,6 +42,18 @@ static void mend(const training_run *r) {
     }
 }
 
+/* Weights that were drawn for a run that was then refused: the next try may ask for others. */
+static void remove_starts(const char *run) {
+    DIR *stream = opendir(run);
+    if (stream == NULL) return;
+    for (const struct dirent *e; (e = readdir(stream)) != NULL;) {
+        char *path = strncmp(e->d_name, "start", 5) == 0 ? tomo_path_join(run, e->d_name) : NULL;
+        if (path != NULL) tomo_folder_remove(path);
+        free(path);
+    }
+    (void)closedir(stream);
+}
+
 static tomo_status check_begun(training_run *r, const char *copy, tomo_error *err) {
     cJSON *begun = NULL;
     tomo_status status = tomo_json_open(copy, &begun, err);
@@ -65,6 +78,7 @@ static tomo_status open_folder(training_run *r, tomo_error *err) {
         status = tomo_make_folders(checkpoints, err);
     }
     if (status == TOMO_OK && r->parallel.rank == 0) {
+        if (!tomo_path_exists(copy)) remove_starts(run);
         sweep(run);
         mend(r);
     }
@@ -85,12 +99,23 @@ static tomo_status find_state(training_run *r, tomo_error *err) {
 /* ------------------------------------------------------------------------------ stages */
 
 static tomo_status open_task(training_run *r, const tomo_stage *stage, tomo_task **task, tomo_error *err) {
-    int64_t per_step = stage->batch * stage->accumulation;
+    int64_t per_step = stage->batch * stage->accumulation, ranks = r->parallel.ranks;
+    char start[4096], rank[32] = ""; /* each process draws its own, all the same */
+    if (r->parallel.rank > 0) (void)snprintf(rank, sizeof rank, "-rank%d", r->parallel.rank);
+    (void)snprintf(start, sizeof start, "%s/start-%02d%s", r->recipe.run, (int)r->position.stage, rank);
+    if (stage->kind == TOMO_STAGE_CONTRASTIVE && per_step / ranks < 2) {
+        return tomo_fail(
+            err, TOMO_E_USAGE,
+            "%s: stage %s: %lld samples a step for %lld processes; each tells its own apart, so at least "
+            "two for each are wanted",
+            r->recipe.path, stage->name, (long long)per_step, (long long)ranks);
+    }
     tomo_task_options o = {.context = r->context,
                            .stage = stage,
                            .trainee = &r->trainee,
                            .config = r->recipe.config,
                            .run = r->recipe.run,
+                           .start = start,
                            .precision = r->recipe.trained_precision,
                            .seed = r->recipe.seed + 7919u * (uint64_t)r->position.stage,
                            .slots = tomo_pieces(per_step, r->parallel.ranks),
@@ -99,10 +124,7 @@ static tomo_status open_task(training_run *r, const tomo_stage *stage, tomo_task
     if (stage->kind == TOMO_STAGE_CONTRASTIVE) return tomo_task_contrastive(&o, task, err);
     tomo_status status = TOMO_OK;
     if (r->trainee.model == NULL) {
-        char start[4096];
-        (void)snprintf(start, sizeof start, "%s/start", r->recipe.run);
-        if (r->parallel.rank > 0)
-            (void)snprintf(start, sizeof start, "%s/start-rank%d", r->recipe.run, r->parallel.rank);
+        (void)snprintf(start, sizeof start, "%s/start%s", r->recipe.run, rank);
         tomo_trainee_options t = {r->recipe.model, r->recipe.precision, r->recipe.config, start};
         status = tomo_trainee_open(r->context, &t, &r->trainee, err);
     }
@@ -119,6 +141,7 @@ static tomo_status open_task(training_run *r, const tomo_stage *stage, tomo_task
 /* What the stage made, as a folder; then the state at the start of the next stage. */
 static tomo_status finish_stage(training_run *r, tomo_task *task, tomo_error *err) {
     char *product = tomo_path_join(r->recipe.run, task->kind->product), *next = NULL;
+    double written[1] = {0}; /* by rank 0 */
     tomo_status status = product == NULL ? tomo_fail_memory(err, r->recipe.run, 0) : TOMO_OK;
     r->position.stage++;
     r->position.step = 0;
@@ -129,18 +152,25 @@ static tomo_status finish_stage(training_run *r, tomo_task *task, tomo_error *er
     if (status == TOMO_OK && r->parallel.rank == 0) {
         status = task->kind->export(task, product, err);
         tomo_error failure = {0};
-        if (status == TOMO_OK && tomo_state_write(next, &r->position, &task->kept, &failure) != TOMO_OK) {
+        written[0] =
+            status == TOMO_OK && tomo_state_write(next, &r->position, &task->kept, &failure) == TOMO_OK ? 1
+                                                                                                        : 0;
+        if (status == TOMO_OK && written[0] == 0) {
             tomo_log(&r->context->hooks, TOMO_LOG_WARNING, "no checkpoint between stages: %s",
                      failure.message);
-            free(next); /* what was learned is in memory all the same */
-            next = NULL;
         }
         if (r->metrics != NULL && tomo_metrics_draw(r->metrics, &failure) != TOMO_OK)
             tomo_log(&r->context->hooks, TOMO_LOG_WARNING, "%s", failure.message);
     }
     status = tomo_parallel_agree(&r->parallel, status, err);
+    tomo_parallel_sum(&r->parallel, written, 1);
     free(r->state);
-    r->state = next;
+    r->state = NULL; /* what was learned is in memory all the same */
+    if (written[0] > 0) {
+        r->state = next;
+        next = NULL;
+    }
+    free(next);
     free(product);
     return status;
 }
@@ -152,7 +182,7 @@ static tomo_status begin(training_run *r, tomo_error *err) {
     if (r->state == NULL) status = tomo_json_write(r->recipe.json, r->recipe.run, "recipe.json", err);
     if (status != TOMO_OK) return status;
     return tomo_metrics_open(r->recipe.run, r->state == NULL ? -1 : r->position.stage, r->position.step,
-                             &r->metrics, err);
+                             r->position.evaluation_due, &r->metrics, err);
 }
 
 static tomo_status run_stage(training_run *r, tomo_error *err) {
@@ -164,8 +194,9 @@ static tomo_status run_stage(training_run *r, tomo_error *err) {
         tomo_trainer t = {&r->recipe,       stage,           task, &r->parallel, r->metrics, &r->position,
                           r->options->step, r->options->user};
         /* A state of another kind of stage has nothing for this one. */
-        bool usable = r->state != NULL &&
-                      (r->position.step > 0 || r->position.stage == 0 || stage->kind == TOMO_STAGE_REPORT);
+        bool usable =
+            r->state != NULL && (r->position.step > 0 || r->position.stage == 0 ||
+                                 (stage->kind == TOMO_STAGE_REPORT && stage[-1].kind == TOMO_STAGE_REPORT));
         status = tomo_trainer_run(&t, usable ? r->state : NULL, err);
     }
     if (status == TOMO_OK) status = finish_stage(r, task, err);

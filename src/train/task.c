@@ -1,8 +1,10 @@
 #include "train/task.h"
 
+#include "base/folder.h"
 #include "model/context.h"
 #include "tensor/packed.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,4 +62,17 @@ void tomo_task_free(tomo_task *task) {
     } else {
         free(task);
     }
+}
+
+tomo_status tomo_task_write(const char *from, const tomo_parameters *parameters, const char *folder,
+                            tomo_error *err) {
+    char *part = NULL;
+    if (asprintf(&part, "%s.part", folder) < 0) return tomo_fail_memory(err, folder, strlen(folder));
+    tomo_folder_remove(part);
+    tomo_status status = tomo_folder_link(from, part, false, err);
+    if (status == TOMO_OK) status = tomo_parameters_write(parameters, part, "model.safetensors", err);
+    if (status == TOMO_OK) status = tomo_folder_replace(part, folder, err);
+    if (status != TOMO_OK) tomo_folder_remove(part);
+    free(part);
+    return status;
 }

@@ -70,6 +70,7 @@ typedef struct tomo_task_options {
     tomo_trainee *trainee; /* report */
     const cJSON *config;   /* contrastive: the recipe's settings, or NULL */
     const char *run;       /* the run's folder */
+    const char *start; /* path that weights which are drawn for the stage are put under, as START-language */
     const char *precision; /* of products with trained weights: "f32", "bf16", "fast"; NULL: f32 */
     uint64_t seed;
     int64_t slots;
@@ -88,5 +89,9 @@ tomo_status tomo_task_init(tomo_task *task, const tomo_task_kind *kind, const to
 /* Lists parameters as trained, of learning rate `part`, and as kept. */
 tomo_status tomo_task_train(tomo_task *task, const tomo_parameters *parameters, int part, tomo_error *err);
 tomo_status tomo_task_keep(tomo_task *task, const tomo_parameters *parameters, tomo_error *err);
+/* A network as a folder: the files of `from` (config.json, tokenizer) beside the parameters, in place of what
+ * is there. */
+tomo_status tomo_task_write(const char *from, const tomo_parameters *parameters, const char *folder,
+                            tomo_error *err);
 
 #endif

@@ -195,8 +195,9 @@ static tomo_status read_text(contrastive_task *t, const tomo_sample *sample, tex
     }
     for (size_t i = 0; i < ids.count && status == TOMO_OK; i++) {
         if (ids.data[i] < 0 || ids.data[i] >= c->vocabulary) {
-            status = tomo_fail(err, TOMO_E_HEADER, "the tokenizer gives id %d; the language model has %lld",
-                               (int)ids.data[i], (long long)c->vocabulary);
+            status =
+                tomo_fail(err, TOMO_E_HEADER, "%s: the tokenizer gives id %d; the language model has %lld",
+                          t->base.stage->language, (int)ids.data[i], (long long)c->vocabulary);
         }
     }
     if (status != TOMO_OK) {
@@ -379,29 +380,21 @@ static void contrastive_free(tomo_task *task) {
 
 static tomo_status contrastive_export(const tomo_task *task, const char *folder, tomo_error *err) {
     const contrastive_task *t = (const contrastive_task *)task;
-    size_t length = strlen(folder) + 8;
-    char *part = malloc(length);
-    if (part == NULL) return tomo_fail_memory(err, folder, length);
-    (void)snprintf(part, length, "%s.part", folder);
-    tomo_folder_remove(part);
-    tomo_status status = tomo_folder_link(t->encoder_folder, part, false, err);
-    if (status == TOMO_OK) status = tomo_parameters_write(&t->vision, part, "model.safetensors", err);
-    if (status == TOMO_OK) status = tomo_folder_replace(part, folder, err);
-    if (status != TOMO_OK) tomo_folder_remove(part);
-    free(part);
-    return status;
+    return tomo_task_write(t->encoder_folder, &t->vision, folder, err);
 }
 
 static const tomo_task_kind kind = {contrastive_weigh,  contrastive_pass, contrastive_reserve,
                                     contrastive_export, contrastive_free, "encoder"};
 
 static tomo_status open_networks(contrastive_task *t, const tomo_task_options *o, tomo_error *err) {
-    char *fresh_encoder = tomo_path_join(o->run, "start-encoder"),
-         *fresh_text = tomo_path_join(o->run, "start-text");
+    char *fresh_encoder = NULL, *fresh_text = NULL;
     const char *encoder = NULL, *text = NULL;
-    tomo_status status = fresh_encoder == NULL || fresh_text == NULL
-                             ? tomo_fail_memory(err, o->run, 0)
-                             : tomo_fresh_encoder(o->stage->encoder, fresh_encoder, o->seed, &encoder, err);
+    if (asprintf(&fresh_encoder, "%s-encoder", o->start) < 0) return tomo_fail_memory(err, o->start, 0);
+    if (asprintf(&fresh_text, "%s-text", o->start) < 0) {
+        free(fresh_encoder);
+        return tomo_fail_memory(err, o->start, 0);
+    }
+    tomo_status status = tomo_fresh_encoder(o->stage->encoder, fresh_encoder, o->seed, &encoder, err);
     if (status == TOMO_OK)
         status = tomo_fresh_language(o->stage->language, fresh_text, o->seed + 1, &text, err);
     if (status == TOMO_OK && (t->encoder_folder = strdup(encoder)) == NULL)

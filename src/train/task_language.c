@@ -131,11 +131,21 @@ static tomo_status add_text(language_task *t, tomo_split split, const char *text
     return status == TOMO_OK ? add_documents(t, split, first, err) : status;
 }
 
+/* The first line feed of a blank line's two, whether lines end as in Unix or in Windows; NULL: there is none.
+ */
+static const char *blank_line(const char *at, const char *end) {
+    for (; (at = memchr(at, '\n', (size_t)(end - at))) != NULL; at++) {
+        const char *next = at + 1 < end && at[1] == '\r' ? at + 2 : at + 1;
+        if (next < end && *next == '\n') return at;
+    }
+    return NULL;
+}
+
 /* Documents between blank lines, all of them to learn from. */
 static tomo_status read_plain(language_task *t, const char *text, size_t size, tomo_error *err) {
     tomo_status status = TOMO_OK;
     for (const char *at = text, *end = text + size; at < end && status == TOMO_OK;) {
-        const char *stop = memmem(at, (size_t)(end - at), "\n\n", 2);
+        const char *stop = blank_line(at, end);
         if (stop == NULL) stop = end;
         size_t length = (size_t)(stop - at);
         while (length > 0 && (at[length - 1] == '\n' || at[length - 1] == '\r')) length--;
@@ -215,27 +225,17 @@ static void language_free(tomo_task *task) {
 
 static tomo_status language_export(const tomo_task *task, const char *folder, tomo_error *err) {
     const language_task *t = (const language_task *)task;
-    size_t length = strlen(folder) + 8;
-    char *part = malloc(length);
-    if (part == NULL) return tomo_fail_memory(err, folder, length);
-    (void)snprintf(part, length, "%s.part", folder);
-    tomo_folder_remove(part);
-    tomo_status status = tomo_folder_link(t->folder, part, false, err);
-    if (status == TOMO_OK) status = tomo_parameters_write(&t->parameters, part, "model.safetensors", err);
-    if (status == TOMO_OK) status = tomo_folder_replace(part, folder, err);
-    if (status != TOMO_OK) tomo_folder_remove(part);
-    free(part);
-    return status;
+    return tomo_task_write(t->folder, &t->parameters, folder, err);
 }
 
 static const tomo_task_kind kind = {language_weigh,  language_pass, language_reserve,
                                     language_export, language_free, "language"};
 
 static tomo_status open_network(language_task *t, const tomo_task_options *o, tomo_error *err) {
-    char *fresh = tomo_path_join(o->run, "start-language");
+    char *fresh = NULL;
     const char *used = NULL;
-    tomo_status status = fresh == NULL ? tomo_fail_memory(err, o->run, 0)
-                                       : tomo_fresh_language(o->stage->language, fresh, o->seed, &used, err);
+    if (asprintf(&fresh, "%s-language", o->start) < 0) return tomo_fail_memory(err, o->start, 0);
+    tomo_status status = tomo_fresh_language(o->stage->language, fresh, o->seed, &used, err);
     if (status == TOMO_OK && (t->folder = strdup(used)) == NULL) status = tomo_fail_memory(err, used, 0);
     if (status == TOMO_OK) status = tomo_decoder_open_trainable(t->folder, &t->parameters, &t->decoder, err);
     if (status == TOMO_OK) status = tomo_tokenizer_open(t->folder, &t->tokenizer, err);

@@ -269,8 +269,9 @@ static tomo_tensor *place_scan(report_task *t, const tomo_pass *pass, tomo_tenso
     }
     if (tokens != NULL && count != tokens->shape[0]) {
         (void)tomo_fail(err, TOMO_E_HEADER,
-                        "a text has %lld places for %lld visual tokens; data.max_length is too small",
-                        (long long)count, (long long)tokens->shape[0]);
+                        "%s: a text has %lld places for %lld visual tokens; data.max_length is too small",
+                        tomo_dataset_at(t->data[pass->split], pass->picks[i].index)->scan, (long long)count,
+                        (long long)tokens->shape[0]);
         return NULL;
     }
     return tomo_op_put_rows(exec, x, tokens, t->places);
@@ -406,6 +407,10 @@ static tomo_status report_reserve(tomo_task *task, tomo_error *err) {
 
 /* ----------------------------------------------------------------------------- opening */
 
+static int64_t slot_count(const report_task *t) {
+    return t->base.slots > t->base.stage->batch ? t->base.slots : t->base.stage->batch;
+}
+
 static void report_free(tomo_task *task) {
     report_task *t = (report_task *)task;
     for (int s = 0; s < TOMO_SPLITS; s++) {
@@ -417,7 +422,7 @@ static void report_free(tomo_task *task) {
         free(t->missing[s]);
         tomo_dataset_free(t->data[s]);
     }
-    for (int64_t i = 0; t->slots != NULL && i < task->slots; i++) tomo_rendered_free(&t->slots[i]);
+    for (int64_t i = 0; t->slots != NULL && i < slot_count(t); i++) tomo_rendered_free(&t->slots[i]);
     for (int64_t i = 0; t->features != NULL && i < task->stage->batch; i++)
         tomo_features_free(&t->features[i]);
     free(t->slots);
@@ -515,9 +520,7 @@ static tomo_status open_split(report_task *t, const tomo_task_options *o, tomo_s
 
 static tomo_status make_room(report_task *t, tomo_error *err) {
     size_t batch = (size_t)t->base.stage->batch, tokens = (size_t)t->most_tokens * batch;
-    t->slots =
-        calloc((size_t)(t->base.slots > t->base.stage->batch ? t->base.slots : t->base.stage->batch) + 1,
-               sizeof *t->slots);
+    t->slots = calloc((size_t)slot_count(t) + 1, sizeof *t->slots);
     t->features = calloc(batch, sizeof *t->features);
     t->used = calloc(batch, sizeof *t->used);
     t->room = t->base.stage->data.memory_gb * 1e9;
@@ -576,6 +579,8 @@ tomo_status tomo_task_report(const tomo_task_options *o, tomo_task **task, tomo_
                            o->stage->name);
     }
     if (status == TOMO_OK) status = tomo_exec_init(&t->reader, c->kernels, c->pool, &c->hooks, 0, err);
+    if (status == TOMO_OK && t->model->half)
+        t->reader.half = tomo_half_products(c->kernels); /* as sessions do */
     if (status == TOMO_OK) status = open_split(t, o, TOMO_SPLIT_TRAIN, o->stage->data.train, err);
     if (status == TOMO_OK && o->stage->data.validation != NULL && o->stage->evaluate_every > 0) {
         status = open_split(t, o, TOMO_SPLIT_VALIDATION, o->stage->data.validation, err);

@@ -43,7 +43,7 @@ int64_t tomo_stage_steps(const tomo_stage *s, size_t samples) {
 /* ------------------------------------------------------------------------- checkpoints */
 
 /* A disk that is full does not end a run: the checkpoint before stays, and the run says so. */
-static void save(loop *l, char *folder, bool with_optimizer) {
+static bool save(loop *l, char *folder, bool with_optimizer) {
     tomo_error failure = {0};
     tomo_trained kept = l->task->kept;
     kept.optimizer = with_optimizer ? &l->optimizer : NULL;
@@ -54,11 +54,12 @@ static void save(loop *l, char *folder, bool with_optimizer) {
                  (long long)l->at->step, failure.message);
     }
     free(folder);
+    return status == TOMO_OK;
 }
 
 static void checkpoint(loop *l) {
     if (l->t->parallel->rank != 0) return;
-    save(l, tomo_checkpoint_folder(l->t->recipe, l->at->stage, l->at->step), true);
+    (void)save(l, tomo_checkpoint_folder(l->t->recipe, l->at->stage, l->at->step), true);
     tomo_checkpoint_prune(l->t->recipe, l->stage->keep);
     tomo_error failure = {0};
     if (l->t->metrics != NULL && tomo_metrics_draw(l->t->metrics, &failure) != TOMO_OK) {
@@ -117,15 +118,16 @@ typedef struct outcome {
 } outcome;
 
 /* Micro-batches of this process: each contributes scale times its sum of losses. *sum is what their losses
- * come to, *planned and *learned how many losses were expected and summed. */
-static tomo_status learn(loop *l, double tokens, double values[3], tomo_error *err) {
-    int64_t batch = l->stage->batch, micros = tomo_pieces(l->per_step, batch);
+ * come to, *planned and *learned how many losses were expected and summed. micros: batches of all processes.
+ */
+static tomo_status learn(loop *l, double tokens, double micros, double values[3], tomo_error *err) {
+    int64_t batch = l->stage->batch;
     for (int64_t first = 0; first < l->count; first += batch) {
         int64_t count = l->count - first < batch ? l->count - first : batch;
         double weight = 0;
         tomo_passed passed;
         for (int64_t i = first; i < first + count; i++) weight += (double)l->weights[i];
-        double divisor = l->stage->normalisation == TOMO_TOKEN_MEAN ? tokens : weight * (double)micros;
+        double divisor = l->stage->normalisation == TOMO_TOKEN_MEAN ? tokens : weight * micros;
         if (divisor == 0) continue;
         tomo_pass pass = {TOMO_SPLIT_TRAIN, l->picks + first, count, first, 1 / divisor};
         tomo_status status = l->task->kind->pass(l->task, &pass, &passed, err);
@@ -145,12 +147,13 @@ static void scale_rates(loop *l) {
 
 /* Forward, backward, sum, clip, update. */
 static tomo_status step(loop *l, outcome *out, tomo_error *err) {
-    double tokens[1] = {0}, values[3] = {0, 0, 0};
+    double shared[2] = {0, 0}, values[3] = {0, 0, 0}; /* shared: tokens, batches */
     tomo_status status = tomo_parallel_agree(l->t->parallel, choose(l, err), err);
     if (status != TOMO_OK) return status;
-    for (int64_t i = 0; i < l->count; i++) tokens[0] += (double)l->weights[i];
-    tomo_parallel_sum(l->t->parallel, tokens, 1);
-    status = tomo_parallel_agree(l->t->parallel, learn(l, tokens[0], values, err), err);
+    for (int64_t i = 0; i < l->count; i++) shared[0] += (double)l->weights[i];
+    shared[1] = (double)tomo_pieces(l->count, l->stage->batch);
+    tomo_parallel_sum(l->t->parallel, shared, 2);
+    status = tomo_parallel_agree(l->t->parallel, learn(l, shared[0], shared[1], values, err), err);
     if (status != TOMO_OK) return status;
     tomo_parallel_sum(l->t->parallel, values, 3);
     tomo_parallel_sum_gradients(l->t->parallel, &l->task->trained);
@@ -223,7 +226,16 @@ static tomo_status evaluate_share(loop *l, double values[2], tomo_error *err) {
     return TOMO_OK;
 }
 
-/* The mean loss of the validation split; the best weights so far are kept beside the checkpoints. */
+/* Keeps the weights beside the checkpoints; the same answer for all processes. */
+static bool save_best(loop *l) {
+    double saved[1] = {0};
+    if (l->t->parallel->rank == 0)
+        saved[0] = save(l, tomo_checkpoint_best(l->t->recipe, l->at->stage), false) ? 1 : 0;
+    tomo_parallel_sum(l->t->parallel, saved, 1);
+    return saved[0] > 0;
+}
+
+/* The mean loss of the validation split; the best weights so far are kept. */
 static tomo_status evaluate(loop *l, tomo_error *err) {
     double values[2] = {0, 0};
     tomo_status status = tomo_parallel_agree(l->t->parallel, evaluate_share(l, values, err), err);
@@ -245,11 +257,11 @@ static tomo_status evaluate(loop *l, tomo_error *err) {
     }
     l->at->stale++;
     if (isfinite(l->validation) && (l->at->best_step == 0 || l->validation < l->at->best)) {
+        tomo_position before = *l->at;
         l->at->best = l->validation;
         l->at->best_step = l->at->step;
         l->at->stale = 0;
-        if (l->t->parallel->rank == 0 && l->stage->keep_best)
-            save(l, tomo_checkpoint_best(l->t->recipe, l->at->stage), false);
+        if (l->stage->keep_best && !save_best(l)) *l->at = before; /* the best that there is stays the best */
     }
     return TOMO_OK;
 }
@@ -386,14 +398,14 @@ tomo_status tomo_trainer_run(const tomo_trainer *t, const char *state, tomo_erro
               .pool = t->task->exec.pool,
               .hooks = &t->task->context->hooks,
               .first_step = t->position->step};
-    tomo_status status = prepare(&l, state, err);
+    tomo_status status = tomo_parallel_agree(t->parallel, prepare(&l, state, err), err);
     l.started = tomo_seconds();
     if (status == TOMO_OK && l.at->evaluation_due) status = end_turn(&l, err);
     while (status == TOMO_OK && l.at->step < l.steps &&
            (l.stage->patience == 0 || l.at->stale < l.stage->patience)) {
         status = one_turn(&l, err);
     }
-    if (status == TOMO_OK) status = take_best(&l, err);
+    if (status == TOMO_OK) status = tomo_parallel_agree(t->parallel, take_best(&l, err), err);
     tomo_optimizer_free(&l.optimizer);
     tomo_order_free(&l.order);
     tomo_order_free(&l.in_turn);

@@ -64,7 +64,7 @@ class Checks(checking.Checks):
         changed["variants"][1]["train"] = {"stages": {"all": {"steps": 7}}}
         after = keys(changed)
         differ = {name for name in before if before[name] != after[name]}
-        self.expect("a run's recipe", differ == {n for n in before if re.match("(run|run-again-\\d|closed|captions|result)-full|demo|.*-demo", n)},
+        self.expect("a run's recipe", differ == {n for n in before if re.match("(run|run-aligned|run-again-\\d|closed|captions|result)-full|demo|.*-demo", n)},
                     str(sorted(differ)))
         changed = copy.deepcopy(self.plan.json)
         changed["comment"] = changed["encoders"]["small"]["config"]["comment"] = "other words"

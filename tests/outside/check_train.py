@@ -272,6 +272,13 @@ class Checks(checking.Checks):
         refused("unknown precision", self.recipe("r2p", trained_precision="fp16"), "trained_precision")
         refused("weights of another shape", self.recipe("r2c", config={"connector": {"width": 8}}), "config.connector.width")
         refused("no steps", self.recipe("r3", {"steps": 0}), "steps")
+        refused("a name that breaks tables", self.recipe("r3n", {"name": "a, \"b\""}), "name")
+        text = {"name": "text", "kind": "language", "language": "model/language", "data": {"path": "text.txt"}, "steps": 1,
+                "batch": 1}
+        refused("no rate for what learns", self.recipe("r3r", [dict(text, learning_rate={"connector": 1e-3})]), "learning_rate")
+        scans = {"train": ["connector"], "learning_rate": 1e-3, "steps": 1, "batch": 1}
+        refused("text between stages on scans", self.recipe("r3t", [
+            dict(scans, name="one"), dict(text, learning_rate=1e-3), dict(scans, name="two")]), "between one and two")
         rows = (self.folder / "data.csv").read_text()
         (self.folder / "broken.csv").write_text(rows + "nowhere.npy,Nothing.,train\n")
         broken = self.recipe("r4", {"steps": 2}, data={"path": "broken.csv"})
@@ -440,6 +447,18 @@ class Checks(checking.Checks):
             off = max(abs(a - b) for a, b in zip(found[0], found[n]))
             # sums of the same float32 gradients in another order: 7e-7 measured over 30 steps
             self.expect(f"processes {n + 1} learn as one does", len(found[0]) == len(found[n]) and off < 2e-5, str(off))
+        losses = {}
+        for n in (1, 2):  # the only evaluation is the last, whose weights are then the best
+            for name, stage in (("last", {"steps": 6, "evaluate_every": 1000}),
+                                ("means", {"steps": 6, "normalisation": "microbatch_mean", "batch": 8, "accumulation": 1})):
+                recipe = self.recipe(f"{name}{n}", stage)
+                p = subprocess.run(["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", str(n), self.tomo, "train",
+                                    recipe, "--quiet", "--threads", "1"], capture_output=True, text=True, timeout=120)
+                self.expect(f"processes {n}, {name}", p.returncode == 0, p.stderr[-400:])
+                losses[name, n] = [s["loss"] for s in self.steps(f"{name}{n}") if s["kind"] == "train"]
+        # a mean of two means in place of one: not the same where texts differ in length, but not twice as much
+        self.expect("micro-batches of processes are averaged", len(losses["means", 1]) == len(losses["means", 2]) and all(
+            0.7 < b / a < 1.4 for a, b in zip(losses["means", 1], losses["means", 2])), str(losses))
         recipe = self.recipe("dying", {"steps": 400, "checkpoint_every": 5})
         p = subprocess.Popen(["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "2", self.tomo, "train", recipe,
                               "--threads", "1", "--every", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,

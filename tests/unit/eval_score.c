@@ -164,6 +164,26 @@ static void a_paired_test_sees_a_steady_difference(void **state) {
     free(json);
 }
 
+/* The benchmark's own files have no rankings. */
+static void files_compare_by_the_scores_that_both_have(void **state) {
+    (void)state;
+    write_file("ranked.csv",
+               "Question Type,Answer,Answer Choice,Pred,Ranked By Text,Ranked By Letter,Ranked By Token\n"
+               "1,A. x,A,A. x,A,B,A\n2,B. y,B,A. x,B,B,B\n3,B. y,B,B. y,A,A,A\n");
+    write_file("plain.csv",
+               "Question Type,Answer,Answer Choice,Pred\n1,A. x,A,B. y\n2,B. y,B,A. x\n3,B. y,B,B. y\n");
+    const char *files[] = {"ranked.csv", "plain.csv"};
+    for (int i = 0; i < 2; i++) {
+        tomo_score_options o = {.compare = files[1 - i], .draws = 100};
+        char *json = score(TOMO_SCORE_VQA, files[i], &o);
+        double sign = i == 0 ? 1 : -1;
+        assert_true(fabs(mean_of(json, "difference.micro", "accuracy") - sign / 3) < 1e-12);
+        assert_true(fabs(mean_of(json, "compare.micro", "accuracy") - (i == 0 ? 1.0 : 2.0) / 3) < 1e-12);
+        assert_true(isnan(mean_of(json, "micro", "ranked_text")));
+        free(json);
+    }
+}
+
 static void rows_whose_text_is_in_training_are_left_out_of_the_second_column(void **state) {
     (void)state;
     write_file("train.csv", "scan,report,split\na.npy,The  LIVER is\tnormal.,train\nb.npy,Other.,test\n");
@@ -220,6 +240,7 @@ int main(void) {
         cmocka_unit_test(intervals_hold_the_mean_and_repeat_for_any_number_of_threads),
         cmocka_unit_test(shards_merged_score_as_one_file),
         cmocka_unit_test(a_paired_test_sees_a_steady_difference),
+        cmocka_unit_test(files_compare_by_the_scores_that_both_have),
         cmocka_unit_test(rows_whose_text_is_in_training_are_left_out_of_the_second_column),
         cmocka_unit_test(empty_predictions_are_counted),
         cmocka_unit_test(files_of_another_kind_are_refused),

@@ -1,6 +1,7 @@
 /* fusion_prune.c - slices chosen without a look at them. */
 #include "fusion/prune.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -70,6 +71,24 @@ static void a_draw_repeats(void **state) {
     tomo_prune_free(&b);
 }
 
+/* An encoder whose weights are damaged gives no numbers. */
+static void what_is_no_number_ends_well(void **state) {
+    (void)state;
+    const float descriptors[6][2] = {{1, 0}, {NAN, 0}, {0, INFINITY}, {NAN, NAN}, {-NAN, 1}, {1, NAN}};
+    tomo_prune_settings s = {.threshold = 0.9, .min_slices = 3, .max_slices = 4};
+    tomo_prune_result r;
+    tomo_pruner *pruner = NULL;
+    assert_int_equal(tomo_pruner_create(&s, 1, 2, &pruner, NULL), TOMO_OK);
+    for (int i = 0; i < 6; i++) {
+        bool kept;
+        assert_int_equal(tomo_pruner_push(pruner, descriptors[i], NULL, &kept, NULL), TOMO_OK);
+    }
+    assert_int_equal(tomo_pruner_finish(pruner, &r, NULL), TOMO_OK);
+    assert_in_range(r.count, 3, 4);
+    for (int64_t k = 1; k < r.count; k++) assert_true(r.kept[k] > r.kept[k - 1] && r.kept[k] < 6);
+    tomo_prune_free(&r);
+}
+
 static void settings_are_read_and_refused(void **state) {
     (void)state;
     tomo_prune_settings s;
@@ -98,6 +117,7 @@ int main(void) {
         cmocka_unit_test(uniform_slices_stand_for_runs_of_one_length),
         cmocka_unit_test(every_slice_is_drawn_as_often),
         cmocka_unit_test(a_draw_repeats),
+        cmocka_unit_test(what_is_no_number_ends_well),
         cmocka_unit_test(settings_are_read_and_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
