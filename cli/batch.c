@@ -4,6 +4,7 @@
 #include "interrupt.h"
 #include "journal.h"
 #include "json.h"
+#include "paths.h"
 #include "terminal.h"
 
 #include <dirent.h>
@@ -35,13 +36,8 @@ static void batch_free(batch *b) {
     *b = (batch){0};
 }
 
-static bool ends_with(const char *text, const char *end) {
-    size_t length = strlen(text), n = strlen(end);
-    return length > n && strcasecmp(text + length - n, end) == 0;
-}
-
 bool batch_is_list(const char *path) {
-    return ends_with(path, ".csv");
+    return path_has_suffix(path, ".csv");
 }
 
 static int out_of_memory(const char *path) {
@@ -81,7 +77,7 @@ static int by_name(const struct dirent **a, const struct dirent **b) {
 
 /* The voxels of an .hdr file are no scan of their own. */
 static bool is_second_part(const char *path) {
-    if (!ends_with(path, ".img")) return false;
+    if (!path_has_suffix(path, ".img")) return false;
     char *header = strdup(path);
     if (header == NULL) return false;
     memcpy(header + strlen(header) - 3, "hdr", 3);

@@ -1,6 +1,7 @@
 /* convert.c - tomo convert: the canonical scan as a file that other programs read. */
 #include "commands.h"
 #include "json.h"
+#include "paths.h"
 #include "run.h"
 
 #include <string.h>
@@ -24,16 +25,11 @@ static const option options[] = {
      AT(window), 0, 0},
 };
 
-static bool ends_with(const char *text, const char *end) {
-    size_t length = strlen(text), n = strlen(end);
-    return length > n && strcasecmp(text + length - n, end) == 0;
-}
-
 /* -1: the name does not tell. */
 static int format_of(const char *path) {
-    if (ends_with(path, ".nii") || ends_with(path, ".nii.gz")) return TOMO_SCAN_NIFTI;
-    if (ends_with(path, ".npy")) return TOMO_SCAN_NPY;
-    if (ends_with(path, "/")) return TOMO_SCAN_PNG;
+    if (path_has_suffix(path, ".nii") || path_has_suffix(path, ".nii.gz")) return TOMO_SCAN_NIFTI;
+    if (path_has_suffix(path, ".npy")) return TOMO_SCAN_NPY;
+    if (path_has_suffix(path, "/")) return TOMO_SCAN_PNG;
     return -1;
 }
 

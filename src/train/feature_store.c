@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/folder.h"
 #include "base/size.h"
+#include "base/text.h"
 #include "tensor/kernels.h"
 
 #include <dirent.h>
@@ -101,18 +102,13 @@ static void free_list(entry_list *list) {
     free(list->items);
 }
 
-static bool ends_with(const char *text, const char *end) {
-    size_t length = strlen(text), n = strlen(end);
-    return length > n && strcmp(text + length - n, end) == 0;
-}
-
 /* Takes over path. */
 static void see_file(entry_list *list, char *path) {
     struct stat info;
     bool keep = false;
     if (path != NULL && stat(path, &info) == 0 && S_ISREG(info.st_mode)) {
-        if (ends_with(path, ".part") && time(NULL) - info.st_mtime > STALE_SECONDS) (void)unlink(path);
-        keep = ends_with(path, ".features");
+        if (tomo_ends_with(path, ".part") && time(NULL) - info.st_mtime > STALE_SECONDS) (void)unlink(path);
+        keep = tomo_ends_with(path, ".features");
     }
     if (keep && list->count == list->capacity) {
         size_t capacity = list->capacity * 2 + 64;

@@ -1,6 +1,7 @@
 #include "volume/volume.h"
 
 #include "base/limits.h"
+#include "base/text.h"
 #include "volume/dicom_series.h"
 
 #include <math.h>
@@ -120,11 +121,6 @@ typedef enum format {
     FORMAT_UNKNOWN
 } format;
 
-static bool ends_with(const char *name, const char *suffix) {
-    size_t n = strlen(name), m = strlen(suffix);
-    return n >= m && strcasecmp(name + n - m, suffix) == 0;
-}
-
 static bool starts_with(const unsigned char *bytes, size_t size, const char *mark, size_t length) {
     return size >= length && memcmp(bytes, mark, length) == 0;
 }
@@ -144,15 +140,15 @@ static format recognise(const char *name, const unsigned char *bytes, size_t siz
     if (starts_with(bytes, size, "PK\3\4", 4) || starts_with(bytes, size, "PK\5\6", 4)) return FORMAT_ZIP;
     if (is_nifti(bytes, size)) return FORMAT_NIFTI;
     if (size >= 132 && memcmp(bytes + 128, "DICM", 4) == 0) return FORMAT_DICOM;
-    if (ends_with(name, ".npy")) return FORMAT_NPY;
-    if (ends_with(name, ".nrrd") || ends_with(name, ".nhdr")) return FORMAT_NRRD;
+    if (tomo_has_suffix(name, ".npy")) return FORMAT_NPY;
+    if (tomo_has_suffix(name, ".nrrd") || tomo_has_suffix(name, ".nhdr")) return FORMAT_NRRD;
     static const char *const nifti[] = {".nii", ".nii.gz", ".hdr", ".hdr.gz"};
     for (size_t i = 0; i < sizeof nifti / sizeof nifti[0]; i++) {
-        if (ends_with(name, nifti[i])) return FORMAT_NIFTI;
+        if (tomo_has_suffix(name, nifti[i])) return FORMAT_NIFTI;
     }
-    if (ends_with(name, ".npy.gz")) return FORMAT_NPY;
+    if (tomo_has_suffix(name, ".npy.gz")) return FORMAT_NPY;
     if (tomo_source_is_gzip(bytes, size)) return FORMAT_NIFTI;
-    if (tomo_dicom_is_plausible(bytes, size) || ends_with(name, ".dcm")) return FORMAT_DICOM;
+    if (tomo_dicom_is_plausible(bytes, size) || tomo_has_suffix(name, ".dcm")) return FORMAT_DICOM;
     return FORMAT_UNKNOWN;
 }
 

@@ -1,6 +1,7 @@
 #include "volume/write.h"
 
 #include "base/file.h"
+#include "base/text.h"
 #include "volume/geometry.h"
 #include "volume/picture.h"
 
@@ -21,11 +22,6 @@ typedef struct sink {
     bool gzip;
     z_stream stream;
 } sink;
-
-static bool ends_with(const char *name, const char *suffix) {
-    size_t n = strlen(name), m = strlen(suffix);
-    return n >= m && strcasecmp(name + n - m, suffix) == 0;
-}
 
 /* level: of gzip, 1 (fast) to 9 (small). */
 static tomo_status sink_open(const char *path, bool gzip, int level, sink *s, tomo_error *err) {
@@ -136,7 +132,7 @@ static tomo_status open_nifti(const tomo_volume *v, const char *path, int level,
                              (long long)v->shape[i]);
         }
     }
-    return sink_open(path, ends_with(path, ".gz"), level, s, err);
+    return sink_open(path, tomo_has_suffix(path, ".gz"), level, s, err);
 }
 
 /* The header, which stands in front of the voxels with 4 bytes that tell of no extensions. */
