@@ -23,9 +23,9 @@ typedef struct phantom_options {
 static const option options[] = {
     {"count", 0, OPTION_INTEGER, "N", "how many scans, slices or reports; default 1", AT(count), 1, 1e6},
     {"contents", 0, OPTION_WORD, "scans|slices|text",
-     "scans: with reports and questions (default); slices: single axial ones with captions, half of them "
-     "through "
-     "a finding, to train a 2D encoder; text: text.jsonl with reports and questions, to train a language "
+     "scans: with reports and questions (default); slices: single axial ones with captions, three of four "
+     "through a finding, to train a 2D encoder; text: text.jsonl with reports and questions, to train a "
+     "language "
      "model. "
      "Each has patients of its own",
      AT(contents), 0, 0},

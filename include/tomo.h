@@ -1,10 +1,16 @@
+/* clang-format off */
 /* tomo.h - the one public header of libtomo.
  *
  * Tomoscribe reads a 3D CT or MR scan with a frozen 2D encoder and writes a report about it or answers
  * questions. It is for research, not for diagnosis.
  *
- *     tomo_context *context = NULL; tomo_scan *scan = NULL; tomo_model *model = NULL; tomo_session *session =
- * NULL; tomo_error error; tomo_answer answer = {0}; tomo_context_create(NULL, &context, &error);
+ *     tomo_context *context = NULL;
+ *     tomo_scan *scan = NULL;
+ *     tomo_model *model = NULL;
+ *     tomo_session *session = NULL;
+ *     tomo_error error;
+ *     tomo_answer answer = {0};
+ *     tomo_context_create(NULL, &context, &error);
  *     tomo_scan_open(context, "scan.nii.gz", NULL, &scan, &error);
  *     tomo_model_open(context, "models/demo", NULL, &model, &error);
  *     tomo_session_create(model, &session, &error);
@@ -15,6 +21,7 @@
  * Every call that can fail returns a tomo_status; the example leaves the checks out. Contexts, scans and
  * models may be used by any number of threads at once; a session belongs to one thread at a time, and several
  * sessions may use one model. Free in the reverse order of creation. All paths and texts are UTF-8. */
+/* clang-format on */
 #ifndef TOMO_H
 #define TOMO_H
 
@@ -489,8 +496,9 @@ typedef enum tomo_phantom_format {
 /* What a data set of phantoms is for. Each has patients of its own: the same seed gives others. */
 typedef enum tomo_phantom_contents {
     TOMO_PHANTOM_SCANS,  /* scans with reports and questions */
-    TOMO_PHANTOM_SLICES, /* to train a 2D encoder: scans/N.nii, one axial slice a patient, half of them
-                            through a finding; scans.csv has a caption of what the slice shows as its report
+    TOMO_PHANTOM_SLICES, /* to train a 2D encoder: scans/N.nii, one axial slice a patient, three of four of
+                            them through a finding; scans.csv has a caption of what the slice shows as its
+                            report
                           */
     TOMO_PHANTOM_TEXT /* to train a language model: text.jsonl, {"text", "split"}: reports, and questions with
                          choices and answer, each a text of its own */

@@ -1,7 +1,7 @@
 #!/bin/bash
 # fuzz.sh BUILD_FOLDER RUNS: gives every libFuzzer target of a build the same fixed number of inputs.
 #
-# Target tests/fuzz/NAME.c is the program fuzz_NAME. Its seeds, if it has any, lie in tests/fuzz/seeds/NAME/,
+# Target tests/fuzz/fuzz_NAME.c is the program fuzz_NAME. Its seeds, if it has any, lie in tests/fuzz/seeds/NAME/,
 # its dictionary in tests/fuzz/NAME.dict. An input that fails is written to BUILD_FOLDER/found/.
 # The seed of the random numbers is fixed, so two runs try the same inputs; fuzz for longer by calling a
 # target by hand.

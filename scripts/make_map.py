@@ -19,7 +19,7 @@ MISSING: list[str] = []
 
 def opening(path: pathlib.Path) -> str:
     """The first sentence of a file's opening comment, without the file's own name; "" when there is none."""
-    text = path.read_text(errors="replace")[:3000]
+    text = path.read_text(errors="replace")[:3000].removeprefix("/* clang-format off */\n")
     if path.suffix == ".py":
         match = re.match(r'(?:#[^\n]*\n)*"""(.*?)(?:"""|\n\n)', text, re.S)
     elif path.suffix == ".sh":

@@ -25,6 +25,8 @@ export TOMO_REFERENCE=$reference TOMO_DATA=$data
 
 logs=$root/build/test-logs
 mkdir -p "$logs"
+rm -f "$logs"/*.log # what is shown below is of this run
+built=() # presets
 summary=()
 failures=0
 
@@ -82,8 +84,13 @@ kernel_paths() {
 # The BERTScore cases need a model that is too large for the repository.
 scripts/fetch-bert.sh || true
 
+is_built() {
+    [[ " ${built[*]} " == *" $1 "* ]]
+}
+
 for preset in release asan; do
     if step "build-$preset" build "$preset"; then
+        built+=("$preset")
         step "test-$preset" scripts/ctest.sh "$preset" -j "$jobs" || true
     fi
 done
@@ -91,15 +98,16 @@ if step build-fuzz build fuzz; then
     step fuzz scripts/fuzz.sh build/fuzz "$fuzz_runs" || true
 fi
 for preset in release asan; do
-    if [ -x "build/$preset/cli/tomo" ]; then
+    if is_built "$preset"; then
         step "outside-$preset" check_binary "$preset" || true
     else
-        summary+=("outside-$preset FAILED (no build/$preset/cli/tomo)")
+        summary+=("outside-$preset FAILED (not built)")
         failures=$((failures + 1))
     fi
 done
 
-if [ -x build/release/cli/tomo ]; then
+step map python3 scripts/make_map.py --check || true
+if is_built release; then
     step kernel-paths kernel_paths || true
     step train python3 tests/outside/check_train.py build/release/cli/tomo "$reference" || true
     step study python3 tests/outside/check_study.py build/release/cli/tomo || true

@@ -6,7 +6,8 @@
 
 #include <cjson/cJSON.h>
 
-/* Parses `size` bytes; `name` is used in messages. Trailing text, duplicate-free keys are not checked.
+/* Parses `size` bytes; `name` is used in messages. Text behind the document is refused; keys
+ * that come twice are not.
  * *root is freed by cJSON_Delete. Invalid JSON: TOMO_E_FORMAT with the byte at which it goes wrong. */
 tomo_status tomo_json_parse(const char *name, const char *bytes, size_t size, cJSON **root, tomo_error *err);
 /* Reads at most TOMO_LIMIT_JSON_BYTES and parses. */

@@ -182,10 +182,6 @@ int64_t tomo_bert_layers(const tomo_bert *bert) {
     return bert->depth;
 }
 
-int64_t tomo_bert_width(const tomo_bert *bert) {
-    return bert->width;
-}
-
 int64_t tomo_bert_longest(const tomo_bert *bert) {
     return bert->longest;
 }

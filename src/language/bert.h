@@ -17,7 +17,6 @@ tomo_status tomo_bert_open(const char *folder, tomo_bert **bert, tomo_error *err
 void tomo_bert_free(tomo_bert *bert);
 
 int64_t tomo_bert_layers(const tomo_bert *bert);
-int64_t tomo_bert_width(const tomo_bert *bert);
 /* Tokens of the longest text, with those at its ends. */
 int64_t tomo_bert_longest(const tomo_bert *bert);
 

@@ -96,7 +96,9 @@ static tomo_status bind_checkpoint(tomo_decoder *d, tomo_parameters *parameters,
 static tomo_status read_gguf_config(tomo_decoder *d, const char *file, tomo_error *err) {
     cJSON *metadata = NULL, *config = NULL;
     bool tied = tomo_checkpoint_find(d->checkpoint, "lm_head.weight") == NULL;
-    bool biases = tomo_checkpoint_find(d->checkpoint, "model.layers.0.self_attn.o_proj.bias") != NULL;
+    tomo_gguf_biases biases = {
+        .attention = tomo_checkpoint_find(d->checkpoint, "model.layers.0.self_attn.o_proj.bias") != NULL,
+        .mlp = tomo_checkpoint_find(d->checkpoint, "model.layers.0.mlp.down_proj.bias") != NULL};
     tomo_status status = tomo_gguf_metadata_open(file, &metadata, err);
     if (status == TOMO_OK) status = tomo_gguf_config(file, metadata, tied, biases, &config, err);
     if (status == TOMO_OK) status = tomo_decoder_config_parse(file, config, &d->config, err);
@@ -136,7 +138,8 @@ static tomo_status open_decoder(const char *folder, const char *adapter, bool me
     }
     if (status == TOMO_OK) status = bind_checkpoint(d, parameters, err);
     if (status == TOMO_OK && adapter != NULL) {
-        status = tomo_lora_apply(adapter, merge, d->layers, d->config.layers, d->arena, &d->lora, err);
+        status =
+            tomo_lora_apply(adapter, merge, d->layers, d->config.layers, d->arena, &d->bytes, &d->lora, err);
     }
     if (status == TOMO_OK) status = make_frequencies(d, folder, err);
     if (status != TOMO_OK) {

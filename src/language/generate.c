@@ -108,8 +108,10 @@ tomo_status tomo_generate(const tomo_decoder *decoder, const tomo_tokenizer *tok
     if (status == TOMO_OK) {
         status = loop(&g, logits, err);
         size_t from = out->text.size;
-        if (status == TOMO_OK) status = tomo_decode_stream_finish(g.stream, &out->text, err);
-        if (status == TOMO_OK) (void)hand_out(&g, from);
+        bool refused =
+            out->finish != NULL && strcmp(out->finish, "callback") == 0; /* nothing more is wanted */
+        if (status == TOMO_OK && !refused) status = tomo_decode_stream_finish(g.stream, &out->text, err);
+        if (status == TOMO_OK && !refused) (void)hand_out(&g, from);
     }
     tomo_sampler_free(g.sampler);
     tomo_decode_stream_free(g.stream);

@@ -58,7 +58,7 @@ static void add_ends(const cJSON *metadata, cJSON *config) {
     }
 }
 
-tomo_status tomo_gguf_config(const char *file, const cJSON *metadata, bool tied, bool with_biases,
+tomo_status tomo_gguf_config(const char *file, const cJSON *metadata, bool tied, tomo_gguf_biases biases,
                              cJSON **config, tomo_error *err) {
     *config = NULL;
     const char *architecture = NULL;
@@ -83,7 +83,10 @@ tomo_status tomo_gguf_config(const char *file, const cJSON *metadata, bool tied,
     cJSON_AddNumberToObject(root, "vocab_size",
                             cJSON_GetArraySize(tomo_json_get(metadata, "tokenizer.ggml.tokens")));
     cJSON_AddBoolToObject(root, "tie_word_embeddings", tied);
-    if (strcmp(architecture, "qwen2") != 0) cJSON_AddBoolToObject(root, "attention_bias", with_biases);
+    if (strcmp(architecture, "qwen2") != 0) {
+        cJSON_AddBoolToObject(root, "attention_bias", biases.attention);
+        cJSON_AddBoolToObject(root, "mlp_bias", biases.mlp);
+    }
     add_ends(metadata, root);
     status = add_rope_scaling(file, metadata, architecture, root, err);
     if (status != TOMO_OK) {

@@ -5,9 +5,14 @@
 
 #include "base/json.h"
 
+/* Which linear layers of a decoder layer have biases. */
+typedef struct tomo_gguf_biases {
+    bool attention, mlp;
+} tomo_gguf_biases;
+
 /* metadata: of tomo_gguf_metadata_open. Makes what config.json would say (config.h); tied: the file has no
- * output matrix; with_biases: attention layers have biases. The caller deletes *config. */
-tomo_status tomo_gguf_config(const char *file, const cJSON *metadata, bool tied, bool with_biases,
+ * output matrix; biases: what its tensors tell. The caller deletes *config. */
+tomo_status tomo_gguf_config(const char *file, const cJSON *metadata, bool tied, tomo_gguf_biases biases,
                              cJSON **config, tomo_error *err);
 /* Makes what tokenizer.json would say. TOMO_E_UNSUPPORTED where the tokenizer is no byte-level BPE or cuts
  * words by a rule that is not known here. metadata lends its texts: it must outlive *tokenizer, which the

@@ -85,7 +85,7 @@ static bool is_float(const tomo_stored *s) {
 }
 
 static tomo_status apply_target(const char *folder, const tomo_adapter_target *target, bool merge,
-                                tomo_decoder_layer *layers, int64_t count, tomo_arena *arena,
+                                tomo_decoder_layer *layers, int64_t count, tomo_arena *arena, int64_t *bytes,
                                 tomo_error *err) {
     tomo_linear *linear = find_target(target->module, layers, count);
     if (linear == NULL) {
@@ -107,7 +107,11 @@ static tomo_status apply_target(const char *folder, const tomo_adapter_target *t
                          "%s: an adapter cannot be merged into quantised weights; beside them it works",
                          folder);
     }
-    if (merge) return merge_into(linear, &lora_a, &lora_b, target->scale, arena, err);
+    if (merge) {
+        int64_t grown = (int64_t)sizeof(float) - (int64_t)tomo_dtype_size(linear->weight.dtype);
+        *bytes += grown * linear->weight.shape[0] * linear->weight.shape[1];
+        return merge_into(linear, &lora_a, &lora_b, target->scale, arena, err);
+    }
     linear->lora_a = lora_a;
     linear->lora_b = lora_b;
     linear->lora_scale = (float)target->scale;
@@ -115,13 +119,14 @@ static tomo_status apply_target(const char *folder, const tomo_adapter_target *t
 }
 
 tomo_status tomo_lora_apply(const char *folder, bool merge, tomo_decoder_layer *layers, int64_t count,
-                            tomo_arena *arena, tomo_lora **lora, tomo_error *err) {
+                            tomo_arena *arena, int64_t *bytes, tomo_lora **lora, tomo_error *err) {
     *lora = NULL;
     tomo_lora *l = calloc(1, sizeof *l);
     if (l == NULL) return tomo_fail_memory(err, folder, sizeof *l);
     tomo_status status = tomo_adapter_open(folder, &l->adapter, err);
     for (size_t i = 0; status == TOMO_OK && i < tomo_adapter_count(l->adapter); i++) {
-        status = apply_target(folder, tomo_adapter_at(l->adapter, i), merge, layers, count, arena, err);
+        status =
+            apply_target(folder, tomo_adapter_at(l->adapter, i), merge, layers, count, arena, bytes, err);
     }
     if (status != TOMO_OK) {
         tomo_lora_free(l);

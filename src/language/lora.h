@@ -19,11 +19,11 @@ typedef struct tomo_decoder_layer {
 /* Keeps an adapter's tensors alive. */
 typedef struct tomo_lora tomo_lora;
 
-/* Hangs every update of the adapter on the layer it names; with `merge`, adds it to a copy of the weight (in
- * the weight's own type, as PEFT does) in the arena. A target that the decoder does not have, or of another
- * shape, is refused by name. */
+/* Hangs every update of the adapter on the layer it names; with `merge`, adds it to a float copy of the
+ * weight in the arena, by which *bytes, what the weights take, grows. A target that the decoder does not
+ * have, or of another shape, is refused by name. */
 tomo_status tomo_lora_apply(const char *folder, bool merge, tomo_decoder_layer *layers, int64_t count,
-                            tomo_arena *arena, tomo_lora **lora, tomo_error *err);
+                            tomo_arena *arena, int64_t *bytes, tomo_lora **lora, tomo_error *err);
 void tomo_lora_free(tomo_lora *lora);
 
 /* A fresh adapter: which linear layers of every decoder layer get one, and how large. */

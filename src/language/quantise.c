@@ -83,6 +83,12 @@ static tomo_status list_tensors(quantiser *q, tomo_dtype dtype, tomo_error *err)
                              "%s: tensor \"%.80s\" is %s; a vector or matrix of floats is wanted", q->folder,
                              t->name, tomo_dtype_name(t->dtype));
         }
+        int64_t heads = heads_of(q, t->name);
+        if (heads > 0 && t->shape[0] % (2 * heads) != 0) {
+            return tomo_fail(err, TOMO_E_HEADER,
+                             "%s: tensor \"%.80s\" has %lld rows; a multiple of 2 x %lld heads is wanted",
+                             q->folder, t->name, (long long)t->shape[0], (long long)heads);
+        }
         add_tensor(q, t, name, dtype_of(t, dtype));
         if (t->shape[t->rank - 1] > widest) widest = t->shape[t->rank - 1];
     }
@@ -150,6 +156,9 @@ static void add_number(cJSON *root, const tomo_decoder_config *c, const char *ke
     cJSON_AddNumberToObject(root, name, value);
 }
 
+/* Tokens that end a text and have a key in GGUF. */
+enum { ENDS = 3 };
+
 static void add_sizes(cJSON *root, const tomo_decoder_config *c) {
     cJSON_AddStringToObject(root, "general.architecture", c->family);
     add_number(root, c, "block_count", (double)c->layers);
@@ -169,9 +178,9 @@ static void add_sizes(cJSON *root, const tomo_decoder_config *c) {
         cJSON_AddStringToObject(root, name, "linear");
         add_number(root, c, "rope.scaling.factor", c->rope.factor);
     }
-    static const char *const ends[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
-                                       "tokenizer.ggml.eom_token_id"};
-    for (int i = 0; i < c->end_count && i < 3; i++) cJSON_AddNumberToObject(root, ends[i], c->ends[i]);
+    static const char *const ends[ENDS] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                                           "tokenizer.ggml.eom_token_id"};
+    for (int i = 0; i < c->end_count && i < ENDS; i++) cJSON_AddNumberToObject(root, ends[i], c->ends[i]);
 }
 
 /* The chat template as the folder has it; NULL where it has none. The caller frees it. */
@@ -203,6 +212,10 @@ static tomo_status make_metadata(const quantiser *q, cJSON **metadata, tomo_erro
     tomo_status status = path == NULL || root == NULL ? tomo_fail_memory(err, q->folder, 0) : TOMO_OK;
     if (status == TOMO_OK) status = tomo_file_read(path, TOMO_LIMIT_JSON_BYTES, &text, &size, err);
     if (status == TOMO_OK) status = tomo_json_parse(path, text, size, &tokenizer, err);
+    if (status == TOMO_OK && q->config.end_count > ENDS) {
+        status = tomo_fail(err, TOMO_E_UNSUPPORTED, "%s: %d tokens end a text; GGUF has keys for %d",
+                           q->folder, q->config.end_count, (int)ENDS);
+    }
     if (status == TOMO_OK) {
         add_sizes(root, &q->config);
         tomo_gguf_add_tokenizer(root, tokenizer, text, q->config.vocabulary);

@@ -262,7 +262,8 @@ static tomo_status decode_some(bench *b, double *seconds, tomo_error *err) {
     tomo_status status = TOMO_OK;
     double start = tomo_seconds();
     for (int64_t t = 0; t < b->options.decode_tokens && status == TOMO_OK; t++) {
-        int32_t id = (int32_t)(t % 100);
+        int64_t V = tomo_decoder_get_config(decoder)->vocabulary;
+        int32_t id = (int32_t)(t % (V < 100 ? V : 100));
         tomo_arena_reset(exec->arena);
         (void)tomo_decoder_prefill(decoder, exec, b->session->cache,
                                    tomo_decoder_embed(decoder, exec, &id, 1));

@@ -298,7 +298,7 @@ tomo_status tomo_model_new(tomo_context *context, const char *folder, const tomo
         m->options = options;
         m->random = tomo_random_seed(options->seed);
         (void)snprintf(beside, length, "%.*s.%ld.part", (int)named, folder, (long)getpid());
-        status = make_folder(beside, err);
+        status = tomo_make_folders(beside, err);
     }
     if (status == TOMO_OK) {
         status = make_parts(m, beside, err);

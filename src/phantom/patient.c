@@ -2,8 +2,8 @@
 
 #include "phantom/draw.h"
 
-/* Three of twenty phantoms are normal; each kind of finding stands in as many of the others, so that no kind
- * is the likely answer. */
+/* Three of twenty phantoms are made to be normal (others turn out so); each kind of finding stands in as many
+ * of the others, so that no kind is the likely answer. */
 static const double normal_share = 0.15, kind_share = 0.22, mirrored_share = 0.02;
 
 double tomo_patient_vertebra(const tomo_patient *p, int level) {

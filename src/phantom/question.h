@@ -55,7 +55,7 @@ typedef struct tomo_balance {
 } tomo_balance;
 
 /* At most `most` questions (room in `questions`) about a phantom; plane is asked only when `ask_plane`.
- * Returns how many. At least a third of all questions of a balance need several slices. */
+ * Returns how many. At least two of five questions of a balance need several slices. */
 int tomo_questions_make(const tomo_truth *truth, tomo_plane plane, bool ask_plane, uint64_t seed, int most,
                         tomo_balance *balance, tomo_question *questions);
 

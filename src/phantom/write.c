@@ -7,6 +7,7 @@
 #include "phantom/view.h"
 #include "phantom/write_impl.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -188,10 +189,26 @@ static tomo_status check_options(tomo_phantom_order *m, tomo_error *err) {
     return TOMO_OK;
 }
 
+static tomo_status occupied(const char *folder, tomo_error *err) {
+    return tomo_fail(err, TOMO_E_IO, "%s: there already; a new or empty folder is wanted", folder);
+}
+
+/* Before anything is made: what comes between is for put_in_place. */
+static tomo_status check_place(const char *folder, tomo_error *err) {
+    if (!tomo_path_exists(folder)) return TOMO_OK;
+    DIR *stream = opendir(folder);
+    if (stream == NULL)
+        return errno == ENOTDIR ? occupied(folder, err) : tomo_fail_errno(err, folder, "read the folder");
+    int entries = 0;
+    while (entries < 3 && readdir(stream) != NULL) entries++; /* . and .. */
+    (void)closedir(stream);
+    return entries > 2 ? occupied(folder, err) : TOMO_OK;
+}
+
 static tomo_status put_in_place(const char *part, const char *folder, tomo_error *err) {
     if (rename(part, folder) == 0) return TOMO_OK;
     return errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR
-               ? tomo_fail(err, TOMO_E_IO, "%s: there already; a new or empty folder is wanted", folder)
+               ? occupied(folder, err)
                : tomo_fail_errno(err, folder, "rename the finished folder");
 }
 
@@ -204,6 +221,8 @@ tomo_status tomo_phantom_write(tomo_context *context, const char *folder, const 
     cJSON *summary = NULL;
     *json = NULL;
     tomo_status status = check_options(&order, err);
+    if (status != TOMO_OK) return status;
+    status = check_place(folder, err);
     if (status != TOMO_OK) return status;
     size_t length = tomo_path_length(folder), room = length + 32;
     char *part = malloc(room);

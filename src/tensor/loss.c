@@ -58,6 +58,10 @@ static double run_chunk(tomo_exec *exec, chunk *c, const tomo_linear *head, cons
     }
     tomo_pool_run(exec->pool, rows, loss_row, c);
     for (int64_t r = 0; r < rows; r++) sum += c->losses[r];
+    if (c->scale == 0) { /* an evaluation */
+        if (dx != NULL) memset(dx, 0, (size_t)(rows * H) * sizeof *dx);
+        return sum;
+    }
     if (dx != NULL && head->packed_back != NULL) {
         tomo_packed_product(exec, dx, H, c->logits, rows, head->packed_back, (tomo_epilogue){0});
         dx = NULL;

@@ -10,7 +10,7 @@
 
 /* One linear layer: y = x W^T + bias, plus lora_scale * B (A x) where an adapter is present. */
 typedef struct tomo_linear {
-    tomo_tensor weight; /* [out, in], F32, BF16 or F16 */
+    tomo_tensor weight; /* [out, in], of any type that tomo_gemm takes */
     tomo_tensor bias;   /* [out] F32, or data NULL */
     tomo_tensor lora_a; /* [rank, in] F32, or data NULL */
     tomo_tensor lora_b; /* [out, rank] F32 */

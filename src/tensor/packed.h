@@ -1,3 +1,4 @@
+/* clang-format off */
 /* packed.h - weights of a linear layer in the order and type in which a product reads them.
  *
  * Weights [n, k] are cut into panels of TOMO_PANEL rows (outputs); inside a panel `step` consecutive elements
@@ -5,17 +6,18 @@
  * A panel is read from front to back once for up to a dozen rows of x, whose sums stay in registers, so the
  * same memory order serves one row (decoding) and many (prompts, slices). What is missing of k and n is zero.
  *
- *   TOMO_PACK_BF16  weights and x rounded to BF16, sums in float. Products are exact in float, so the error
- * is that of the rounding: 2^-9 relative for each factor. TOMO_PACK_INT8  weights in -63..63 with a scale an
- * output, x in -127..127 with a scale a row, taken from the row's largest value; sums are exact. 7 bits, so
- * that a pair of products fits the 16 bits that AVX2 adds them in: all kernels give the same whole numbers.
- *
- *   TOMO_PACK_Q8    weights in -128..127 with a half-float scale for 32 of them, x in -127..127 with a scale
- * for 32: 8.5 bits a weight. Blocks of Q8_0 and Q5_0 come over exactly; floats are rounded. TOMO_PACK_Q4
- * weights in 0..15 with a scale and an offset for 32: 5 bits a weight. For blocks of Q4_0, Q4_1 (exactly) and
- * Q4_K (its scales rounded to half floats).
+ *   TOMO_PACK_BF16  weights and x rounded to BF16, sums in float. Products are exact in float, so the error is
+ *                   that of the rounding: 2^-9 relative for each factor.
+ *   TOMO_PACK_INT8  weights in -63..63 with a scale an output, x in -127..127 with a scale a row, taken from the
+ *                   row's largest value; sums are exact. 7 bits, so that a pair of products fits the 16 bits
+ *                   that AVX2 adds them in: all kernels give the same whole numbers.
+ *   TOMO_PACK_Q8    weights in -128..127 with a half-float scale for 32 of them, x in -127..127 with a scale for
+ *                   32: 8.5 bits a weight. Blocks of Q8_0 and Q5_0 come over exactly; floats are rounded.
+ *   TOMO_PACK_Q4    weights in 0..15 with a scale and an offset for 32: 5 bits a weight. For blocks of Q4_0,
+ *                   Q4_1 (exactly) and Q4_K (its scales rounded to half floats).
  *
  * The float32 path (gemm.h) needs no packing and stays the one that equals the reference libraries. */
+/* clang-format on */
 #ifndef TOMO_TENSOR_PACKED_H
 #define TOMO_TENSOR_PACKED_H
 

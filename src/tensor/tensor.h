@@ -6,8 +6,8 @@
 #include "base/limits.h"
 #include "base/status.h"
 
-/* Weights are F32, BF16 or F16; activations are F32. Strides count elements. data NULL: absent (a layer
- * without a bias). Passed by pointer; a view is another tomo_tensor with the same data. */
+/* Weights are F32, BF16, F16 or in blocks of GGUF; activations are F32. Strides count elements. data NULL:
+ * absent (a layer without a bias). Passed by pointer; a view is another tomo_tensor with the same data. */
 typedef struct tomo_tensor {
     tomo_dtype dtype;
     int rank;

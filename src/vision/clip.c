@@ -45,14 +45,16 @@ static tomo_status read_sizes(const cJSON *vision, tomo_json_at at, tomo_vit *v,
     return tomo_vit_check(v, at.file, err);
 }
 
-static tomo_status read_three(const cJSON *root, const char *key, const char *file, float out[3],
-                              tomo_error *err) {
+static tomo_status read_three(const cJSON *root, const char *key, double least, const char *file,
+                              float out[3], tomo_error *err) {
     const cJSON *list = tomo_json_get(root, key);
     if (list == NULL) return TOMO_OK;
     for (int i = 0; i < 3; i++) {
         const cJSON *item = cJSON_GetArrayItem(list, i);
-        if (!cJSON_IsNumber(item) || cJSON_GetArraySize(list) != 3) {
-            return tomo_fail(err, TOMO_E_HEADER, "%s: \"%s\" must be a list of 3 numbers", file, key);
+        if (!cJSON_IsNumber(item) || cJSON_GetArraySize(list) != 3 || !(item->valuedouble >= least) ||
+            !(item->valuedouble <= 1e6)) {
+            return tomo_fail(err, TOMO_E_HEADER, "%s: \"%s\" must be a list of 3 numbers from %g", file, key,
+                             least);
         }
         out[i] = (float)item->valuedouble;
     }
@@ -69,8 +71,8 @@ static tomo_status read_statistics(const char *folder, tomo_vit *v, tomo_error *
     if (path == NULL) return tomo_fail_memory(err, folder, 0);
     if (tomo_path_exists(path)) {
         status = tomo_json_open(path, &root, err);
-        if (status == TOMO_OK) status = read_three(root, "image_mean", path, v->mean, err);
-        if (status == TOMO_OK) status = read_three(root, "image_std", path, v->std, err);
+        if (status == TOMO_OK) status = read_three(root, "image_mean", -1e6, path, v->mean, err);
+        if (status == TOMO_OK) status = read_three(root, "image_std", 1e-6, path, v->std, err);
         cJSON_Delete(root);
     }
     free(path);

@@ -25,7 +25,7 @@ void tomo_encoder_free(tomo_encoder *encoder);
 
 /* The network, for sizes, pixel statistics and tomo_vit_forward. */
 const tomo_vit *tomo_encoder_vit(const tomo_encoder *encoder);
-/* Bytes of the image tower's weights as stored, and their number. */
+/* Bytes of the image tower's weights in the form that is read, and their number. */
 void tomo_encoder_weight_size(const tomo_encoder *encoder, int64_t *bytes, int64_t *parameters);
 
 #endif

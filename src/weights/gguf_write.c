@@ -43,7 +43,7 @@ static void put_padding(gguf_out *o) {
 
 static void put_number(gguf_out *o, const char *key, double value) {
     bool is_float =
-        tomo_ends_with(key, "_epsilon") || tomo_ends_with(key, "_base") || tomo_ends_with(key, "_factor");
+        tomo_ends_with(key, "_epsilon") || tomo_ends_with(key, "_base") || tomo_ends_with(key, ".factor");
     put_whole(o, is_float ? VALUE_F32 : VALUE_U32, 4);
     if (is_float) {
         float narrow = (float)value;

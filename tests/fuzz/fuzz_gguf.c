@@ -26,7 +26,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     if (size < 4 || bytes[0] != 'G') return 0;
     if (tomo_gguf_metadata_read("fuzz", bytes, size, &metadata, &err) == TOMO_OK) {
         tomo_tokenizer *tokenizer = NULL;
-        if (tomo_gguf_config("fuzz", metadata, true, false, &made, &err) == TOMO_OK) cJSON_Delete(made);
+        if (tomo_gguf_config("fuzz", metadata, true, (tomo_gguf_biases){0}, &made, &err) == TOMO_OK)
+            cJSON_Delete(made);
         made = NULL;
         if (tomo_gguf_tokenizer("fuzz", metadata, &made, &err) == TOMO_OK &&
             tomo_tokenizer_open_document("fuzz", made, &tokenizer, &err) == TOMO_OK) {

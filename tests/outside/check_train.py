@@ -386,6 +386,38 @@ class Checks(checking.Checks):
                                 "--json", "--quiet", "--max-tokens", "4"], capture_output=True, text=True)
             self.expect(f"recipe {path.stem}: its model reads a scan", p.returncode == 0, p.stderr)
 
+    def check_phantom_recipes(self):
+        """recipes/phantom one after the other, as docs/train.md has them, with few phantoms and steps."""
+        root, here = self.folder / "from-nothing", pathlib.Path(__file__).resolve().parents[2] / "recipes" / "phantom"
+        shutil.copytree(here, root / "recipes" / "phantom")
+        for path in (root / "recipes" / "phantom").glob("*.json"):
+            r = json.loads(path.read_text())
+            for stage in r.get("stages", []):
+                stage.update(steps=2, batch=2)
+                stage.pop("evaluate_every", None)  # so few phantoms need not have a validation split
+            path.write_text(json.dumps(r))
+        aligned = json.loads((root / "recipes" / "phantom" / "two-stage.json").read_text())
+        model = json.loads((root / "recipes" / "phantom" / "model.json").read_text())
+        aligned.update(model="../../runs/phantom-align/model", run="../../runs/phantom-aligned", config={
+            "connector": {key: model["connector"][key] for key in ("tokens", "summary")},
+            "prompt": {"report": model["prompt"]["report"]}})
+        (root / "recipes" / "phantom" / "aligned.json").write_text(json.dumps(aligned))
+
+        def run(*arguments):
+            p = subprocess.run([self.tomo, *arguments, "--quiet"], cwd=root, capture_output=True, text=True, timeout=300)
+            self.expect(f"from nothing: {' '.join(arguments[:2])}", p.returncode == 0, p.stderr[-400:])
+        run("phantom", "data/phantom-slices", "--contents", "slices", "--count", "12", "--size", "128x128")
+        run("phantom", "data/phantom-text", "--contents", "text", "--count", "12", "--answer", "text", "--all-questions")
+        run("phantom", "data/phantoms", "--count", "8", "--format", "nii", "--size", "16x64x64")
+        for name in ("encoder", "language"):
+            run("train", f"recipes/phantom/{name}.json")
+        run("model", "new", "models/phantom-blank", "--encoder", "runs/phantom-encoder/encoder", "--language",
+            "runs/phantom-language/language", "--config", "recipes/phantom/model.json")
+        for name in ("two-stage", "align", "aligned"):
+            run("train", f"recipes/phantom/{name}.json")
+        run("eval", "vqa-closed", "--model", "runs/phantom-aligned/model", "--data", "data/phantoms/scans.csv", "-o", "results",
+            "--split", "train", "--max-tokens", "4")
+
     def check_contrastive(self):
         """A small ViT beside a text tower, both from random weights."""
         encoder = self.folder / "blank-encoder"

@@ -69,6 +69,26 @@ static void activations_equal_the_reference(void **state) {
     }
 }
 
+/* What is no number stays none, so that damaged weights are seen. */
+static void nan_stays_nan(void **state) {
+    (void)state;
+    static const tomo_activation kinds[] = {TOMO_ACT_GELU, TOMO_ACT_GELU_TANH, TOMO_ACT_QUICK_GELU,
+                                            TOMO_ACT_SILU, TOMO_ACT_SIGMOID,   TOMO_ACT_TANH};
+    EACH_TABLE_AND_LENGTH {
+        int64_t n = lengths[l];
+        for (size_t kind = 0; kind < sizeof kinds / sizeof kinds[0]; kind++) {
+            fill(a, n, 2.0f);
+            a[n - 1] = NAN;
+            tables[t]->activate(kinds[kind], got, a, n);
+            if (!isnan(got[n - 1])) fail_msg("%s: activation %d of NaN", tables[t]->name, (int)kinds[kind]);
+        }
+        fill(got, n, 2.0f);
+        got[n / 2] = NAN;
+        tables[t]->softmax(got, 1.0f, n);
+        if (!isnan(got[n - 1])) fail_msg("%s: soft-max of NaN", tables[t]->name);
+    }
+}
+
 static void pointwise_kernels_equal_the_reference(void **state) {
     (void)state;
     EACH_TABLE_AND_LENGTH {
@@ -282,6 +302,7 @@ int main(void) {
     print_message("%s\n", cpu.avx512 ? "" : "; avx512: not run, this CPU has none");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(activations_equal_the_reference),
+        cmocka_unit_test(nan_stays_nan),
         cmocka_unit_test(pointwise_kernels_equal_the_reference),
         cmocka_unit_test(norms_and_softmax_equal_the_reference),
         cmocka_unit_test(products_equal_the_reference),

@@ -1,3 +1,4 @@
+/* clang-format off */
 /* blocks.h - quantised weights in the blocks of GGUF files, to floats.
  *
  * Included by each instruction set's file, whose compiler options turn these loops into vector code; every
@@ -5,12 +6,16 @@
  * instruction sets agree but for fused rounding. Layouts: the GGUF format as of ggml 2024; f16 are IEEE half
  * floats, little endian.
  *
- *   Q4_0  f16 d; 16 bytes           32 values d (q - 8); element i in the low half of byte i, i + 16 in the
- * high Q4_1  f16 d, m; 16 bytes        d q + m Q5_0  f16 d; 32 bits; 16 bytes  d (q - 16), bit i of the 32 is
- * the fifth bit of element i Q5_1  f16 d, m; 32 bits; 16     d q + m Q8_0  f16 d; 32 signed bytes    d q Q4_K
- * f16 d, dmin; 12 bytes with eight 6-bit scales and offsets; 128 bytes: 256 values in groups of 32, d scale q
- * - dmin offset Q5_K  the same with 32 bytes of fifth bits before the 128 Q6_K  128 bytes of low and 64 of
- * high bits, 16 signed scales, f16 d: d scale (q - 32), groups of 16 */
+ *   Q4_0  f16 d; 16 bytes              32 values d (q - 8); element i in the low half of byte i, i + 16 in the high
+ *   Q4_1  f16 d, m; 16 bytes           d q + m
+ *   Q5_0  f16 d; 32 bits; 16 bytes     d (q - 16); bit i of the 32 is the fifth bit of element i
+ *   Q5_1  f16 d, m; 32 bits; 16 bytes  d q + m
+ *   Q8_0  f16 d; 32 signed bytes       d q
+ *   Q4_K  f16 d, dmin; 12 bytes with eight 6-bit scales and offsets; 128 bytes: 256 values in groups of 32,
+ *         d scale q - dmin offset
+ *   Q5_K  the same with 32 bytes of fifth bits before the 128
+ *   Q6_K  128 bytes of low and 64 of high bits, 16 signed scales, f16 d: d scale (q - 32), groups of 16 */
+/* clang-format on */
 #ifndef TOMO_TENSOR_CPU_BLOCKS_H
 #define TOMO_TENSOR_CPU_BLOCKS_H
 

@@ -34,11 +34,13 @@ typedef struct tomo_tile {
     int64_t steps;
 } tomo_tile;
 
+/* clang-format off */
 /* Packings in groups: TOMO_GROUP elements of k are a step.
  *   a step of a panel   Q8: [TOMO_PANEL] scales, half floats; [8][TOMO_PANEL][4] bytes q + 128
- *                       Q4: [TOMO_PANEL] scales, [TOMO_PANEL] offsets, half floats; [4][TOMO_PANEL][4] bytes,
- * the low halves elements 4 i .. 4 i + 3, the high halves 16 more a prepared row      [steps]
- * tomo_group_scale, then [steps][TOMO_GROUP] signed bytes */
+ *                       Q4: [TOMO_PANEL] scales, [TOMO_PANEL] offsets, half floats; [4][TOMO_PANEL][4] bytes, the low
+ *                       halves elements 4 i .. 4 i + 3, the high halves 16 more
+ *   a prepared row      [steps] tomo_group_scale, then [steps][TOMO_GROUP] signed bytes */
+/* clang-format on */
 #define TOMO_GROUP 32
 
 typedef struct tomo_group_scale {

@@ -99,6 +99,7 @@ static inline vf from_f16(const uint16_t *p) {
 /* exp(x): 2^n times a polynomial on [-ln2/2, ln2/2]; relative error 2e-7. Below -87.3: 0. */
 static inline vf exp_of(vf x) {
     const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number */
+    const vf x0 = x;
     vi underflow = x < splat(-87.3f);
     x = at_most(at_least(x, splat(-87.3f)), splat(88.3f));
     vf n = (x * 1.44269504f + magic) - magic;
@@ -113,7 +114,8 @@ static inline vf exp_of(vf x) {
     p = p * r + 1.0f;
     p = p * r + 1.0f;
     vi exponent = (__builtin_convertvector(n, vi) + 127) << 23;
-    return blend(underflow, splat(0), p * (vf)exponent);
+    return blend(x0 == x0, blend(underflow, splat(0), p * (vf)exponent),
+                 x0); /* what is no number stays none */
 }
 
 static inline vf sigmoid_of(vf x) {
