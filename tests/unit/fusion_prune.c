@@ -87,6 +87,7 @@ static void what_is_no_number_ends_well(void **state) {
     assert_in_range(r.count, 3, 4);
     for (int64_t k = 1; k < r.count; k++) assert_true(r.kept[k] > r.kept[k - 1] && r.kept[k] < 6);
     tomo_prune_free(&r);
+    tomo_pruner_free(pruner);
 }
 
 static void settings_are_read_and_refused(void **state) {
