@@ -4,9 +4,6 @@
 #include "paths.h"
 #include "run.h"
 
-#include <string.h>
-#include <strings.h>
-
 typedef struct convert_options {
     int format; /* a tomo_scan_format, in the order of the option's words; -1: from the name */
     option_window window;

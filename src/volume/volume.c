@@ -8,7 +8,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 /* Voxels below this and not below the second are taken for the air of a CT when the file does not say. */
 #define AIR_HU (-500.0F)

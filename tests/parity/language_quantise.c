@@ -6,9 +6,11 @@
  * models move by a few hundredths (Q8_0: relative L2 0.05); a wrong order of rows or a wrong scale costs 1
  * and more (README of the cases). */
 #include "base/file.h"
+#include "base/folder.h"
 #include "language/decoder.h"
 #include "language/quantise.h"
 #include "support/tensors.h"
+#include "support/tokenizer.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -104,19 +106,10 @@ static const char *compare_logits(const char *folder, const char *file) {
     return wrong;
 }
 
-/* The cases have no tokenizer, which the file must hold: the smallest that there is. */
+/* The model with a tokenizer, which the file must hold. */
 static bool lend_tokenizer(const char *folder, const char *model) {
-    static const char tokenizer[] = "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, "
-                                    "\"pre_tokenizer\": {\"type\": "
-                                    "\"ByteLevel\"}, \"decoder\": {\"type\": \"ByteLevel\"}}";
-    char command[2048], *path = tomo_path_join(folder, "tokenizer.json");
-    tomo_writer *writer = NULL;
-    (void)snprintf(command, sizeof command, "cp '%s'/* '%s'", model, folder);
-    bool done = path != NULL && system(command) == 0 && tomo_writer_open(path, &writer, NULL) == TOMO_OK &&
-                tomo_writer_write(writer, tokenizer, strlen(tokenizer), NULL) == TOMO_OK &&
-                tomo_writer_commit(writer, NULL) == TOMO_OK;
-    free(path);
-    return done;
+    return tomo_folder_copy(model, folder, NULL, NULL) == TOMO_OK &&
+           tomo_folder_write(folder, "tokenizer.json", TEST_TOKENIZER, NULL) == TOMO_OK;
 }
 
 /* False: the family is not read, and no other type need be tried. */

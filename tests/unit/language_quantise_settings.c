@@ -5,6 +5,7 @@
 #include "language/decoder.h"
 #include "language/quantise.h"
 #include "support/tensors.h"
+#include "support/tokenizer.h"
 #include "weights/checkpoint.h"
 
 #include <setjmp.h>
@@ -16,10 +17,6 @@
 #include <cmocka.h>
 
 #define LLAMA TOMO_TEST_DIR "/reference/language/llama_f16/model"
-/* The reference's models have no tokenizer, which a GGUF file must hold: the smallest that there is. */
-#define TOKENIZER                                                                                            \
-    "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, "                               \
-    "\"pre_tokenizer\": {\"type\": \"ByteLevel\"}, \"decoder\": {\"type\": \"ByteLevel\"}}"
 
 typedef struct fixture {
     char folder[48], file[64];
@@ -34,7 +31,7 @@ static fixture open_with(const char *key, const char *value) {
     assert_non_null(mkdtemp(f.folder));
     (void)snprintf(f.file, sizeof f.file, "%s/m.gguf", f.folder);
     assert_int_equal(tomo_folder_copy(LLAMA, f.folder, NULL, NULL), TOMO_OK);
-    assert_int_equal(tomo_folder_write(f.folder, "tokenizer.json", TOKENIZER, NULL), TOMO_OK);
+    assert_int_equal(tomo_folder_write(f.folder, "tokenizer.json", TEST_TOKENIZER, NULL), TOMO_OK);
     assert_int_equal(tomo_json_open(LLAMA "/config.json", &config, NULL), TOMO_OK);
     cJSON_DeleteItemFromObjectCaseSensitive(config, key);
     cJSON_AddItemToObject(config, key, cJSON_Parse(value));

@@ -5,6 +5,7 @@
 #include "language/quantise.h"
 #include "support/differences.h"
 #include "support/tensors.h"
+#include "support/tokenizer.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,11 +21,6 @@
 #define TIED REFERENCE "qwen2_tied_bf16/model"
 enum { COUNT = 24 };
 
-/* The reference's models have no tokenizer, which a GGUF file must hold: the smallest that there is. */
-#define TOKENIZER                                                                                            \
-    "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, "                               \
-    "\"pre_tokenizer\": {\"type\": \"ByteLevel\"}, \"decoder\": {\"type\": \"ByteLevel\"}}"
-
 typedef struct fixture {
     test_machine machine;
     char folder[48], file[64];
@@ -37,7 +33,7 @@ static fixture open_all(const char *language, tomo_dtype dtype) {
     assert_non_null(mkdtemp(f.folder));
     (void)snprintf(f.file, sizeof f.file, "%s/m.gguf", f.folder);
     tomo_status status = tomo_folder_copy(language, f.folder, NULL, &err);
-    if (status == TOMO_OK) status = tomo_folder_write(f.folder, "tokenizer.json", TOKENIZER, &err);
+    if (status == TOMO_OK) status = tomo_folder_write(f.folder, "tokenizer.json", TEST_TOKENIZER, &err);
     if (status == TOMO_OK)
         status = tomo_language_quantise(f.folder, f.file, dtype, f.machine.kernels, NULL, &err);
     if (status != TOMO_OK) fail_msg("%s", err.message);
