@@ -23,6 +23,14 @@ reference=${reference:-$root/tests/reference}
 data=${data:-$root/tests/data}
 export TOMO_REFERENCE=$reference TOMO_DATA=$data
 
+# With a full disk dozens of tests fail, each for a reason that reads like its own.
+needed_mb=2500
+free_mb=$(df -Pm "$root" | awk 'NR == 2 {print $4}')
+if [ "$free_mb" -lt "$needed_mb" ]; then
+    echo "make test: $root: $free_mb MB of disk are free; $needed_mb are wanted" >&2
+    exit 1
+fi
+
 logs=$root/build/test-logs
 mkdir -p "$logs"
 rm -f "$logs"/*.log # what is shown below is of this run
