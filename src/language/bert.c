@@ -219,12 +219,7 @@ static tomo_tensor *apply_norm(const tomo_bert *b, tomo_exec *exec, const tomo_t
 
 /* ids [T] -> [T, C] */
 static tomo_tensor *embed(const tomo_bert *b, tomo_exec *exec, const int32_t *ids, int64_t count) {
-    for (int64_t i = 0; i < count; i++) {
-        if (ids[i] >= 0 && ids[i] < b->vocabulary) continue;
-        (void)tomo_fail(&exec->error, TOMO_E_HEADER, "%s: the tokenizer gives id %d; the model has %lld",
-                        b->folder, (int)ids[i], (long long)b->vocabulary);
-        return NULL;
-    }
+    if (tomo_ids_check(ids, (size_t)count, b->vocabulary, b->folder, &exec->error) != TOMO_OK) return NULL;
     tomo_tensor places = tomo_tensor_narrow(&b->places, 0, b->roberta ? ROBERTA_FIRST_POSITION : 0, count);
     tomo_tensor type = tomo_tensor_reshape(&b->type, 1, (int64_t[]){b->types * b->width});
     type = tomo_tensor_narrow(&type, 0, 0, b->width); /* every token is of the first text */

@@ -46,9 +46,8 @@ static tomo_status score_choices(tomo_session *s, const tomo_ids *prompt, tomo_i
     }
     tomo_status status = TOMO_OK;
     for (size_t i = 0; i < count && status == TOMO_OK; i++) {
-        if (letters[i] >= V)
-            return tomo_fail(err, TOMO_E_HEADER, "%s: the tokenizer gives id %d", s->model->folder,
-                             (int)letters[i]);
+        status = tomo_ids_check(&letters[i], 1, V, s->model->folder, err);
+        if (status != TOMO_OK) break;
         results[i].probability = (double)tomo_tensor_f32(logits)[letters[i]];
         status =
             tomo_session_score(s, tomo_tensor_f32(logits), &answers[i], &results[i].log_probability, err);

@@ -32,12 +32,8 @@ tomo_status tomo_session_score(tomo_session *s, const float *first, const tomo_i
                                tomo_error *err) {
     int64_t V = tomo_decoder_get_config(s->model->decoder)->vocabulary;
     int64_t length = tomo_kv_cache_length(s->cache);
-    for (size_t i = 0; i < ids->count; i++) {
-        if (ids->data[i] < 0 || ids->data[i] >= V) {
-            return tomo_fail(err, TOMO_E_HEADER, "%s: the tokenizer gives id %d; 0 to %lld are wanted",
-                             s->model->folder, (int)ids->data[i], (long long)V - 1);
-        }
-    }
+    tomo_status status = tomo_ids_check(ids->data, ids->count, V, s->model->folder, err);
+    if (status != TOMO_OK) return status;
     *sum = (double)first[ids->data[0]] - log_of_sum(first, V);
     tomo_arena_mark mark = tomo_arena_get_mark(s->exec.arena);
     for (size_t from = 0; from + 1 < ids->count && s->exec.error.status == TOMO_OK; from += ROWS) {

@@ -135,13 +135,8 @@ tomo_tensor *tomo_prompt_embed(const tomo_model *m, tomo_exec *exec, const tomo_
                                int64_t token_count) {
     const tomo_decoder_config *c = tomo_decoder_get_config(m->decoder);
     int64_t places = 0;
+    if (tomo_ids_check(ids->data, ids->count, c->vocabulary, m->folder, &exec->error) != TOMO_OK) return NULL;
     for (size_t i = 0; i < ids->count; i++) {
-        if (ids->data[i] < 0 || ids->data[i] >= c->vocabulary) {
-            (void)tomo_fail(&exec->error, TOMO_E_HEADER,
-                            "%s: the tokenizer gives id %d; the language model has %lld", m->folder,
-                            (int)ids->data[i], (long long)c->vocabulary);
-            return NULL;
-        }
         places += tokens != NULL && ids->data[i] == m->image_id;
     }
     if (tokens != NULL && places != token_count) {

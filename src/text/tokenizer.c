@@ -28,6 +28,16 @@ void tomo_ids_free(tomo_ids *ids) {
     *ids = (tomo_ids){0};
 }
 
+tomo_status tomo_ids_check(const int32_t *ids, size_t count, int64_t vocabulary, const char *folder,
+                           tomo_error *err) {
+    for (size_t i = 0; i < count; i++) {
+        if (ids[i] >= 0 && ids[i] < vocabulary) continue;
+        return tomo_fail(err, TOMO_E_HEADER, "%s: the tokenizer gives id %d; 0 to %lld are wanted", folder,
+                         (int)ids[i], (long long)vocabulary - 1);
+    }
+    return TOMO_OK;
+}
+
 /* ------------------------------------------------------------------------------ encoding */
 
 typedef struct encoder {

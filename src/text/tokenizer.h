@@ -16,6 +16,10 @@ typedef struct tomo_ids {
 
 bool tomo_ids_add(tomo_ids *ids, int32_t id); /* false: out of memory */
 void tomo_ids_free(tomo_ids *ids);
+/* TOMO_E_HEADER, naming folder and id, unless a model with this vocabulary has every id: its tokenizer is a
+ * file of its own, and may be another's. */
+tomo_status tomo_ids_check(const int32_t *ids, size_t count, int64_t vocabulary, const char *folder,
+                           tomo_error *err);
 
 /* Immutable after opening: any number of threads may use one. */
 typedef struct tomo_tokenizer tomo_tokenizer;

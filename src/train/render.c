@@ -151,17 +151,6 @@ static tomo_status render_chat(const tomo_model *m, const char *question, const 
 
 /* ------------------------------------------------------------------------------ together */
 
-static tomo_status check_ids(const tomo_model *m, const tomo_rendered *r, tomo_error *err) {
-    int64_t V = tomo_decoder_get_config(m->decoder)->vocabulary;
-    for (size_t i = 0; i < r->count; i++) {
-        if (r->ids[i] < 0 || r->ids[i] >= V) {
-            return tomo_fail(err, TOMO_E_HEADER, "%s: the tokenizer gives id %d; the language model has %lld",
-                             m->folder, (int)r->ids[i], (long long)V);
-        }
-    }
-    return TOMO_OK;
-}
-
 tomo_status tomo_sample_render(const tomo_model *model, const tomo_sample *sample,
                                const tomo_render_options *options, tomo_rendered *rendered, tomo_error *err) {
     const tomo_render_options none = {0}, *o = options != NULL ? options : &none;
@@ -184,5 +173,7 @@ tomo_status tomo_sample_render(const tomo_model *model, const tomo_sample *sampl
     }
     free(question);
     free(answer);
-    return status == TOMO_OK ? check_ids(model, rendered, err) : status;
+    if (status != TOMO_OK) return status;
+    return tomo_ids_check(rendered->ids, rendered->count, tomo_decoder_get_config(model->decoder)->vocabulary,
+                          model->folder, err);
 }

@@ -193,13 +193,8 @@ static tomo_status read_text(contrastive_task *t, const tomo_sample *sample, tex
     if (status == TOMO_OK && !tomo_ids_add(&ids, c->end_count > 0 ? c->ends[0] : 0)) {
         status = tomo_fail_memory(err, "texts", ids.capacity);
     }
-    for (size_t i = 0; i < ids.count && status == TOMO_OK; i++) {
-        if (ids.data[i] < 0 || ids.data[i] >= c->vocabulary) {
-            status =
-                tomo_fail(err, TOMO_E_HEADER, "%s: the tokenizer gives id %d; the language model has %lld",
-                          t->base.stage->language, (int)ids.data[i], (long long)c->vocabulary);
-        }
-    }
+    if (status == TOMO_OK)
+        status = tomo_ids_check(ids.data, ids.count, c->vocabulary, t->base.stage->language, err);
     if (status != TOMO_OK) {
         tomo_ids_free(&ids);
         free(beginning);

@@ -121,13 +121,9 @@ static tomo_status add_text(language_task *t, tomo_split split, const char *text
     if (status == TOMO_OK && c->end_count > 0 && !tomo_ids_add(&t->ids[split], c->ends[0])) {
         status = tomo_fail_memory(err, "texts", t->ids[split].capacity);
     }
-    for (size_t i = first; status == TOMO_OK && i < t->ids[split].count; i++) {
-        if (t->ids[split].data[i] < 0 || t->ids[split].data[i] >= c->vocabulary) {
-            status =
-                tomo_fail(err, TOMO_E_HEADER, "%s: the tokenizer gives id %d; the language model has %lld",
-                          t->folder, (int)t->ids[split].data[i], (long long)c->vocabulary);
-        }
-    }
+    const tomo_ids *ids = &t->ids[split];
+    if (status == TOMO_OK && ids->count > first)
+        status = tomo_ids_check(ids->data + first, ids->count - first, c->vocabulary, t->folder, err);
     return status == TOMO_OK ? add_documents(t, split, first, err) : status;
 }
 
