@@ -16,6 +16,7 @@ build_packages=(build-essential cmake ninja-build pkg-config
     python3 # make demo puts truth beside answers
     libcmocka-dev) # the presets configure the tests too
 test_packages=(clang clang-format libclang-rt-14-dev lld python3-pip
+    locales # a program around the library that writes 0,5
     libopenmpi-dev openmpi-bin) # training in several processes; built in where it is installed
 
 check=false
@@ -41,7 +42,7 @@ if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
 install-deps.sh: this system has no apt-get. Install with its own package manager, with development files:
   a C17 and C++17 compiler, CMake 3.25 or newer, Ninja, pkg-config
   oneDNN 2.6, GDCM 3.0, nifti_clib (nifti2), cJSON, PCRE2 (8 bit), utf8proc, libzip, zlib, libpng, libcrypto, cmocka
-  for the tests also clang with its sanitizer and libFuzzer runtimes, clang-format, lld, Python 3, Open MPI
+  for the tests also clang with its sanitizer and libFuzzer runtimes, clang-format, lld, Python 3, Open MPI, the sources of locales
 LIST
     exit 1
 fi

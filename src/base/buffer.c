@@ -1,5 +1,6 @@
 #include "base/buffer.h"
 
+#include "base/decimal.h"
 #include "base/size.h"
 
 #include <stdarg.h>
@@ -46,11 +47,11 @@ bool tomo_buffer_format(tomo_buffer *b, const char *format, ...) {
     va_list arguments, again;
     va_start(arguments, format);
     va_copy(again, arguments);
-    int length = vsnprintf(NULL, 0, format, arguments);
+    int length = tomo_decimal_vformat(NULL, 0, format, arguments);
     va_end(arguments);
     bool done = length >= 0 && reserve(b, (size_t)length);
     if (done) {
-        (void)vsnprintf(b->data + b->size, (size_t)length + 1, format, again);
+        (void)tomo_decimal_vformat(b->data + b->size, (size_t)length + 1, format, again);
         b->size += (size_t)length;
     }
     va_end(again);

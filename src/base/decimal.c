@@ -17,6 +17,44 @@ static void swap_point(char *text, char from, char to) {
     if (at != NULL) *at = to;
 }
 
+/* What this thread's printf went by before; others are not touched. (locale_t)0: there is no memory for it,
+ * and numbers stay the host's. */
+static locale_t enter(locale_t *plain) {
+    *plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    return *plain == (locale_t)0 ? (locale_t)0 : uselocale(*plain);
+}
+
+static void leave(locale_t plain, locale_t own) {
+    if (plain == (locale_t)0) return;
+    (void)uselocale(own);
+    freelocale(plain);
+}
+
+int tomo_decimal_vformat(char *text, size_t size, const char *format, va_list arguments) {
+    locale_t plain, own = enter(&plain);
+    int length = vsnprintf(text, size, format, arguments);
+    leave(plain, own);
+    return length;
+}
+
+int tomo_decimal_print(FILE *file, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    locale_t plain, own = enter(&plain);
+    int length = vfprintf(file, format, arguments);
+    leave(plain, own);
+    va_end(arguments);
+    return length;
+}
+
+int tomo_decimal_format(char *text, size_t size, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    int length = tomo_decimal_vformat(text, size, format, arguments);
+    va_end(arguments);
+    return length;
+}
+
 static char locale_point(void) {
     const char *point = localeconv()->decimal_point;
     return point[0] != '\0' && point[1] == '\0' ? point[0] : '.';

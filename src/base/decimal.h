@@ -2,9 +2,20 @@
 #ifndef TOMO_BASE_DECIMAL_H
 #define TOMO_BASE_DECIMAL_H
 
+#include "base/status.h"
+
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+
+/* snprintf and vsnprintf with a point in numbers, whatever locale the program around the library has set:
+ * what a file or a message says must not depend on it. */
+int tomo_decimal_format(char *text, size_t size, const char *format, ...) TOMO_PRINTF(3, 4);
+/* The same as fprintf; allocates nothing either. */
+int tomo_decimal_print(FILE *file, const char *format, ...) TOMO_PRINTF(2, 3);
+int tomo_decimal_vformat(char *text, size_t size, const char *format, va_list arguments);
 
 /* Room for any double: sign, 17 digits, point, up to 4 zeros or an exponent. */
 #define TOMO_DECIMAL_TEXT 32

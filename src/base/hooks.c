@@ -1,5 +1,7 @@
 #include "base/hooks.h"
 
+#include "base/decimal.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -8,7 +10,7 @@ void tomo_log(const tomo_hooks *hooks, tomo_log_level level, const char *format,
     char text[TOMO_MESSAGE_SIZE];
     va_list arguments;
     va_start(arguments, format);
-    (void)vsnprintf(text, sizeof text, format, arguments);
+    (void)tomo_decimal_vformat(text, sizeof text, format, arguments);
     va_end(arguments);
     hooks->log(hooks->user, level, text);
 }

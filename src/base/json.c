@@ -1,5 +1,6 @@
 #include "base/json.h"
 
+#include "base/decimal.h"
 #include "base/file.h"
 #include "base/limits.h"
 
@@ -70,8 +71,8 @@ tomo_status tomo_json_int(const cJSON *object, const char *key, tomo_json_at at,
     if (item == NULL) return required ? missing(key, at, err) : TOMO_OK;
     if (tomo_json_whole(item, low, high, value)) return TOMO_OK;
     char wanted[96];
-    (void)snprintf(wanted, sizeof wanted, "a whole number from %lld to %lld is wanted", (long long)low,
-                   (long long)high);
+    (void)tomo_decimal_format(wanted, sizeof wanted, "a whole number from %lld to %lld is wanted",
+                              (long long)low, (long long)high);
     return wrong(item, key, at, wanted, err);
 }
 
@@ -84,7 +85,7 @@ tomo_status tomo_json_double(const cJSON *object, const char *key, tomo_json_at 
         return TOMO_OK;
     }
     char wanted[96];
-    (void)snprintf(wanted, sizeof wanted, "a number from %g to %g is wanted", low, high);
+    (void)tomo_decimal_format(wanted, sizeof wanted, "a number from %g to %g is wanted", low, high);
     return wrong(item, key, at, wanted, err);
 }
 

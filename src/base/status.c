@@ -1,5 +1,7 @@
 #include "base/status.h"
 
+#include "base/decimal.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -42,7 +44,7 @@ tomo_status tomo_fail(tomo_error *err, tomo_status status, const char *format, .
     err->status = status;
     va_list arguments;
     va_start(arguments, format);
-    (void)vsnprintf(err->message, sizeof err->message, format, arguments);
+    (void)tomo_decimal_vformat(err->message, sizeof err->message, format, arguments);
     va_end(arguments);
     for (char *c = err->message; *c != '\0'; c++) {
         if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';

@@ -2,6 +2,7 @@
 #include "eval/evaluation.h"
 
 #include "base/clock.h"
+#include "base/decimal.h"
 #include "eval/closed.h"
 #include "eval/overlap.h"
 #include "model/session.h"
@@ -286,8 +287,8 @@ static double quick_score(worker *w, size_t index) {
 static tomo_status tell_progress(worker *w, tomo_error *err) {
     char stage[64];
     const char *name = w->e->kind == TOMO_EVAL_VQA_CLOSED ? "accuracy" : "BLEU-1";
-    (void)snprintf(stage, sizeof stage, "evaluating (%s %.4f)", name,
-                   w->done > 0 ? w->sum / (double)w->done : 0);
+    (void)tomo_decimal_format(stage, sizeof stage, "evaluating (%s %.4f)", name,
+                              w->done > 0 ? w->sum / (double)w->done : 0);
     return tomo_progress(&w->e->context->hooks, stage, (int64_t)w->done, (int64_t)w->e->count, err);
 }
 

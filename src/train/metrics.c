@@ -1,6 +1,7 @@
 #include "train/metrics.h"
 
 #include "base/buffer.h"
+#include "base/decimal.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "train/curves.h"
@@ -23,7 +24,7 @@ struct tomo_metrics {
 /* A number that JSON can hold: what is none becomes null, and an empty field of the CSV. */
 static const char *number(char *text, size_t size, double value, const char *none) {
     if (isfinite(value)) {
-        (void)snprintf(text, size, "%.9g", value);
+        (void)tomo_decimal_format(text, size, "%.9g", value);
     } else {
         (void)snprintf(text, size, "%s", none);
     }
@@ -32,22 +33,22 @@ static const char *number(char *text, size_t size, double value, const char *non
 
 static void write_json(FILE *file, const tomo_metric *m) {
     char loss[32], norm[32];
-    (void)fprintf(file,
-                  "{\"stage\":\"%s\",\"stage_index\":%lld,\"step\":%lld,\"kind\":\"%s\",\"loss\":%s,"
-                  "\"learning_rate\":%.9g,\"gradient_norm\":%s,\"tokens\":%lld,\"tokens_per_second\":%.6g,"
-                  "\"seconds\":%.6g,\"skipped\":%s}\n",
-                  m->stage, (long long)m->stage_index, (long long)m->step,
-                  m->validation ? "validation" : "train", number(loss, sizeof loss, m->loss, "null"), m->rate,
-                  number(norm, sizeof norm, m->norm, "null"), (long long)m->tokens, m->tokens_per_second,
-                  m->seconds, m->skipped ? "true" : "false");
+    (void)tomo_decimal_print(
+        file,
+        "{\"stage\":\"%s\",\"stage_index\":%lld,\"step\":%lld,\"kind\":\"%s\",\"loss\":%s,"
+        "\"learning_rate\":%.9g,\"gradient_norm\":%s,\"tokens\":%lld,\"tokens_per_second\":%.6g,"
+        "\"seconds\":%.6g,\"skipped\":%s}\n",
+        m->stage, (long long)m->stage_index, (long long)m->step, m->validation ? "validation" : "train",
+        number(loss, sizeof loss, m->loss, "null"), m->rate, number(norm, sizeof norm, m->norm, "null"),
+        (long long)m->tokens, m->tokens_per_second, m->seconds, m->skipped ? "true" : "false");
 }
 
 static void write_csv(FILE *file, const tomo_metric *m) {
     char loss[32], norm[32];
-    (void)fprintf(file, "%s,%lld,%s,%s,%.9g,%s,%lld,%.6g,%.6g,%d\n", m->stage, (long long)m->step,
-                  m->validation ? "validation" : "train", number(loss, sizeof loss, m->loss, ""), m->rate,
-                  number(norm, sizeof norm, m->norm, ""), (long long)m->tokens, m->tokens_per_second,
-                  m->seconds, m->skipped);
+    (void)tomo_decimal_print(file, "%s,%lld,%s,%s,%.9g,%s,%lld,%.6g,%.6g,%d\n", m->stage, (long long)m->step,
+                             m->validation ? "validation" : "train", number(loss, sizeof loss, m->loss, ""),
+                             m->rate, number(norm, sizeof norm, m->norm, ""), (long long)m->tokens,
+                             m->tokens_per_second, m->seconds, m->skipped);
 }
 
 tomo_status tomo_metrics_add(tomo_metrics *m, const tomo_metric *metric, tomo_error *err) {

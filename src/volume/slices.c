@@ -1,5 +1,6 @@
 #include "volume/slices.h"
 
+#include "base/decimal.h"
 #include "base/limits.h"
 #include "base/size.h"
 #include "volume/geometry.h"
@@ -92,8 +93,9 @@ static void warn_anisotropy(job *j) {
     double plane = sqrt(mm[1] * mm[2]), ratio = mm[0] > plane ? mm[0] / plane : plane / mm[0];
     if (j->settings->has_spacing || j->given->shape[0] == 1 || !(ratio > ANISOTROPY)) return;
     char text[160];
-    (void)snprintf(text, sizeof text, "slices are %.3g mm apart, pixels %.3g mm; \"spacing\" would resample",
-                   mm[0], plane);
+    (void)tomo_decimal_format(text, sizeof text,
+                              "slices are %.3g mm apart, pixels %.3g mm; \"spacing\" would resample", mm[0],
+                              plane);
     tomo_log(j->hooks, TOMO_LOG_WARNING, "W_ANISOTROPIC: %s", text);
     cJSON *list = cJSON_AddArrayToObject(j->out->record, "warnings"), *warning = cJSON_CreateObject();
     (void)cJSON_AddStringToObject(warning, "code", "W_ANISOTROPIC");

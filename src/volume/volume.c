@@ -1,5 +1,6 @@
 #include "volume/volume.h"
 
+#include "base/decimal.h"
 #include "base/limits.h"
 #include "base/text.h"
 #include "volume/dicom_series.h"
@@ -29,7 +30,7 @@ void tomo_volume_warn(tomo_volume *volume, const char *code, const char *format,
     (void)snprintf(w->code, sizeof w->code, "%s", code);
     va_list arguments;
     va_start(arguments, format);
-    (void)vsnprintf(w->text, sizeof w->text, format, arguments);
+    (void)tomo_decimal_vformat(w->text, sizeof w->text, format, arguments);
     va_end(arguments);
 }
 

@@ -1,12 +1,15 @@
 /* base.c - checked sizes, the arena, atomic files, JSON reading. */
 #include "base/arena.h"
 #include "base/buffer.h"
+#include "base/decimal.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/size.h"
 
+#include <locale.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -126,6 +129,40 @@ static void buffer_stops_at_its_maximum(void **state) {
     tomo_buffer_free(&b);
 }
 
+/* A host that speaks German, such as a Qt program, changes neither files nor messages. The locale is made
+ * here, since few machines have one with a comma. */
+static void numbers_have_a_point_in_every_locale(void **state) {
+    (void)state;
+    char folder[] = "/tmp/tomo-locale-XXXXXX", command[160];
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(command, sizeof command, "localedef -i de_DE -f UTF-8 %s/de_DE.UTF-8 > /dev/null 2>&1",
+                   folder);
+    bool made =
+        system(command) == 0 && setenv("LOCPATH", folder, 1) == 0 && setlocale(LC_ALL, "de_DE.UTF-8") != NULL;
+    (void)snprintf(command, sizeof command, "rm -r %s", folder);
+    assert_int_equal(system(command), 0);
+    if (!made) skip(); /* no sources of locales here */
+    char host[16], text[TOMO_DECIMAL_TEXT];
+    (void)snprintf(host, sizeof host, "%.1f", 0.5);
+    tomo_buffer b = {.maximum = 100};
+    tomo_error error = {0};
+    double value = 0;
+    (void)tomo_fail(&error, TOMO_E_HEADER, "%.1f is not %g", 0.5, 1.5);
+    assert_true(tomo_buffer_format(&b, "%.2f,%d", 2.25, 7));
+    tomo_decimal_write(0.1, text);
+    assert_true(tomo_decimal_read("1.5", 3, false, &value));
+    char after[16];
+    (void)snprintf(after, sizeof after, "%.1f", 0.5);
+    (void)setlocale(LC_ALL, "C");
+    assert_string_equal(host, "0,5");
+    assert_string_equal(error.message, "0.5 is not 1.5");
+    assert_string_equal(b.data, "2.25,7");
+    assert_string_equal(text, "0.1");
+    assert_true(value > 1.4 && value < 1.6);
+    assert_string_equal(after, "0,5"); /* the host's own numbers are as it set them */
+    tomo_buffer_free(&b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shape_product_that_overflows_is_refused),
@@ -136,6 +173,7 @@ int main(void) {
         cmocka_unit_test(writer_reports_a_full_disk),
         cmocka_unit_test(json_messages_name_file_and_key),
         cmocka_unit_test(buffer_stops_at_its_maximum),
+        cmocka_unit_test(numbers_have_a_point_in_every_locale),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
