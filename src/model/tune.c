@@ -15,7 +15,7 @@
 #define SMALLEST 0.001
 #define STEP 1.25
 /* Margins of the search, tried behind them. */
-static const double margins[] = {0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7};
+static const double margins[] = {0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7};
 #define MARGINS ((int)(sizeof margins / sizeof margins[0]))
 #define WAYS (CANDIDATES + MARGINS)
 
