@@ -25,7 +25,7 @@ static const option common_options[] = {
     {"threads", 0, OPTION_INTEGER, "N", "threads; default one a CPU. Results do not depend on it",
      AT(threads), 1, 256},
     {"device", 0, OPTION_WORD, "cpu|cuda", "where to compute; this version: cpu", AT(device), 0, 0},
-    {"kernels", 0, OPTION_WORD, "best|generic|avx2|avx512",
+    {"kernels", 0, OPTION_WORD, "best|generic|avx2|avx512|amx",
      "which processor instructions to use; default best", AT(kernels), 0, 0},
     {"seed", 0, OPTION_SEED, "N", "of everything random; default 0", AT(seed), 0, 0},
     {"quiet", 0, OPTION_FLAG, NULL, "no warnings and no progress, errors only", AT(quiet), 0, 0},
@@ -152,7 +152,7 @@ int run_open_context(run *r) {
         terminal_error("--device cuda: this version computes on CPUs alone; --device cpu is wanted");
         return EXIT_USAGE;
     }
-    static const char *const kernels[] = {NULL, "generic", "avx2", "avx512"};
+    static const char *const kernels[] = {NULL, "generic", "avx2", "avx512", "amx"};
     tomo_context_options options = {
         .kernels = kernels[o->kernels],
         .threads = (int)o->threads,

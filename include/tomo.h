@@ -106,7 +106,7 @@ typedef struct tomo_context tomo_context;
 /* Zero or NULL in any field means the default. */
 typedef struct tomo_context_options {
     int threads; /* 1 to 256; default: one a CPU that the process may use. Results do not depend on it. */
-    const char *kernels; /* "generic", "avx2" or "avx512"; default: the best that this CPU runs */
+    const char *kernels; /* "generic", "avx2", "avx512" or "amx"; default: the best that this CPU runs */
     tomo_log_fn log;
     tomo_progress_fn progress;
     void *user;         /* handed to log and progress */

@@ -71,9 +71,10 @@ check_binary() {
 kernel_paths() {
     local flags path status=0
     flags=$(grep -m1 '^flags' /proc/cpuinfo || true)
-    for path in generic avx2 avx512; do
+    for path in generic avx2 avx512 amx; do
         case $path in
             avx2) [[ $flags == *" avx2"* && $flags == *" fma"* ]] || path="" ;;
+            amx) [[ $flags == *" amx_bf16"* && $flags == *" amx_int8"* ]] || path="" ;;
             avx512) [[ $flags == *" avx512f"* && $flags == *" avx512bw"* && $flags == *" avx512vl"* ]] || path="" ;;
         esac
         if [ -n "$path" ]; then
@@ -83,7 +84,7 @@ kernel_paths() {
             echo "-- a path that this CPU cannot run is left out (see the flags in /proc/cpuinfo)"
         fi
     done
-    for flag in avx512_bf16 avx512_vnni; do
+    for flag in avx512_bf16 avx512_vnni amx_bf16; do
         [[ $flags == *" $flag"* ]] || echo "-- no $flag on this CPU: its packed products were not run"
     done
     return "$status"

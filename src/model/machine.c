@@ -135,7 +135,7 @@ cJSON *tomo_machine_describe(const tomo_exec *exec) {
     cJSON_AddBoolToObject(root, "avx512", f.avx512);
     cJSON_AddBoolToObject(root, "avx512_bf16", f.avx512_bf16);
     cJSON_AddBoolToObject(root, "avx512_vnni", f.avx512_vnni);
-    cJSON_AddBoolToObject(root, "amx_bf16", f.amx_bf16);
+    cJSON_AddBoolToObject(root, "amx", f.amx);
     return root;
 }
 

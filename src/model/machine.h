@@ -26,7 +26,7 @@ double tomo_machine_gemm_rate(tomo_machine *machine, const tomo_product *product
  * cache. */
 double tomo_machine_read_rate(tomo_machine *machine);
 
-/* {"cpu", "threads", "kernels", "avx2", "avx512", "avx512_bf16", "avx512_vnni", "amx_bf16"}; NULL when out of
+/* {"cpu", "threads", "kernels", "avx2", "avx512", "avx512_bf16", "avx512_vnni", "amx"}; NULL when out of
  * memory. */
 cJSON *tomo_machine_describe(const tomo_exec *exec);
 

@@ -125,9 +125,10 @@ static void run_head(void *argument, int64_t block, int worker) {
     int64_t b = block / job->heads, head = block % job->heads, kv = head / (job->heads / job->kv_heads);
     pack_keys(job, &room, b, kv);
     pack_values(job, &room, b, kv);
-    for (int64_t first = 0; first < job->queries; first += TOMO_TILE_ROWS) {
-        int64_t left = job->queries - first;
-        int rows = left < TOMO_TILE_ROWS ? (int)left : TOMO_TILE_ROWS;
+    int tile_rows = job->half->bf16.tile_rows;
+    tomo_tiles_begin(&job->half->bf16, job->queries);
+    for (int64_t first = 0; first < job->queries; first += tile_rows) {
+        int rows = (int)tomo_smaller(tile_rows, job->queries - first);
         int64_t seen = job->causal ? job->keys - job->queries + first + rows : job->keys;
         float sums[TOMO_TILE_ROWS];
         weigh(job, &room, b, head, first, rows, seen, sums);
@@ -148,6 +149,7 @@ static void run_head(void *argument, int64_t block, int worker) {
             for (int64_t c = 0; c < job->d; c++) out[c] = y[c] * inverse;
         }
     }
+    tomo_tiles_end(&job->half->bf16);
 }
 
 tomo_tensor *tomo_attention_half(tomo_exec *exec, const tomo_tensor *q, const tomo_tensor *k,

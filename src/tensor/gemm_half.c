@@ -124,9 +124,9 @@ static void run_tiles(const product *p, int64_t panel, int64_t first, int64_t en
         memcpy(bias, p->bias + column, (size_t)columns * sizeof *bias);
         tile.bias = bias;
     }
-    for (int64_t r = first; r < end; r += TOMO_TILE_ROWS) {
+    for (int64_t r = first; r < end; r += p->half->bf16.tile_rows) {
         float *out = p->out + r * p->columns + column;
-        tile.rows = (int)tomo_smaller(TOMO_TILE_ROWS, end - r);
+        tile.rows = (int)tomo_smaller(p->half->bf16.tile_rows, end - r);
         tile.x = p->a + r * p->a_row + from * p->a_step;
         tile.out = whole ? out : scratch;
         tile.out_stride = whole ? p->columns : TOMO_PANEL;
@@ -154,8 +154,10 @@ static void run_block(void *argument, int64_t block, int worker) {
     int64_t first = block % p->row_blocks * p->block_rows, end = tomo_smaller(first + p->block_rows, p->rows);
     int64_t panel = block / p->row_blocks * p->block_panels;
     int64_t last = tomo_smaller(panel + p->block_panels, p->panel_count);
+    tomo_tiles_begin(&p->half->bf16, end - first);
     for (int64_t from = 0; from < p->steps; from += DEPTH)
         for (int64_t i = panel; i < last; i++) run_tiles(p, i, first, end, from);
+    tomo_tiles_end(&p->half->bf16);
 }
 
 /* Memory of both factors. inner: how many products an element is the sum of. */
@@ -170,7 +172,8 @@ static bool reserve(tomo_exec *exec, product *p, int64_t inner) {
     int64_t bytes = (line + (line % 8 == 0)) * TOMO_ARENA_ALIGNMENT;
     p->a_row = p->by_columns ? PAIR : bytes;
     p->a_step = p->by_columns ? bytes : PAIR;
-    p->a = tomo_exec_alloc(exec, p->by_columns ? p->steps : p->rows, (size_t)bytes);
+    int64_t rows = tomo_pieces(p->rows, TOMO_ROWS_READ) * TOMO_ROWS_READ;
+    p->a = tomo_exec_alloc(exec, p->by_columns ? p->steps : rows, (size_t)bytes);
     p->panels = tomo_exec_alloc(exec, p->panel_count, (size_t)p->panel_bytes);
     return p->a != NULL && p->panels != NULL;
 }

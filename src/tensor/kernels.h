@@ -30,7 +30,7 @@ typedef struct tomo_adam_factors {
 } tomo_adam_factors;
 
 typedef struct tomo_kernels {
-    const char *name; /* "generic", "avx2", "avx512" */
+    const char *name; /* "generic", "avx2", "avx512", "amx" */
 
     /* out[i] = activation(x[i]); out may be x. */
     void (*activate)(tomo_activation activation, float *out, const float *x, int64_t n);
@@ -90,7 +90,7 @@ typedef struct tomo_kernels {
 
 /* What this CPU offers, as the program sees it. */
 typedef struct tomo_cpu_features {
-    bool avx2, avx512, avx512_bf16, avx512_vnni, amx_bf16;
+    bool avx2, avx512, avx512_bf16, avx512_vnni, amx; /* amx: BF16 and INT8, with all the others */
 } tomo_cpu_features;
 tomo_cpu_features tomo_cpu_detect(void);
 

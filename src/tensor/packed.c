@@ -15,7 +15,7 @@
 #define LARGEST_ROWS 384
 #define BLOCK_PANELS 8
 /* Few rows: what costs is reading the weights, and handing blocks over between threads. */
-#define FEW_ROWS TOMO_TILE_ROWS
+#define FEW_ROWS 12
 #define FEW_PANELS 64
 #define FEW_PIECES 4
 
@@ -264,9 +264,9 @@ static void run_panel(const product_job *job, const tomo_packed_target *target, 
         tile.bias = bias;
     }
     bool direct = columns == TOMO_PANEL && e->activation == TOMO_ACT_NONE;
-    for (int64_t r = first; r < end; r += TOMO_TILE_ROWS) {
+    for (int64_t r = first; r < end; r += job->kernel->tile_rows) {
         int64_t at = r * target->out_stride + column;
-        tile.rows = (int)tomo_smaller(TOMO_TILE_ROWS, end - r);
+        tile.rows = (int)tomo_smaller(job->kernel->tile_rows, end - r);
         tile.x = job->prepared + r * job->row_bytes;
         tile.x_scale = job->x_scale + r;
         tile.out = direct ? target->out + at : scratch;
@@ -288,17 +288,19 @@ static void run_block(void *argument, int64_t block, int worker) {
             end = tomo_smaller(first + job->block_rows, job->m);
     int64_t panel = block / job->row_blocks * job->block_panels;
     int64_t last = tomo_smaller(panel + job->block_panels, target->packed->panels);
+    tomo_tiles_begin(job->kernel, end - first);
     for (; panel < last; panel++) run_panel(job, target, panel, first, end);
+    tomo_tiles_end(job->kernel);
 }
 
 /* Blocks of about equal numbers of rows, whole tiles each. With few rows the threads share the panels among
  * them in few pieces: a piece takes about as long as its hand-over. How panels are cut changes no result. */
 static void cut(product_job *job, int threads) {
-    int64_t most = ROW_BYTES / job->row_bytes / TOMO_TILE_ROWS * TOMO_TILE_ROWS, panels = 0;
-    most = tomo_smaller(most < 4 * TOMO_TILE_ROWS ? 4 * TOMO_TILE_ROWS : most, LARGEST_ROWS);
+    int64_t tile = job->kernel->tile_rows, most = ROW_BYTES / job->row_bytes / tile * tile, panels = 0;
+    most = tomo_smaller(most < 4 * tile ? 4 * tile : most, LARGEST_ROWS);
     job->row_blocks = tomo_pieces(job->m, most);
     int64_t rows = tomo_pieces(job->m, job->row_blocks);
-    job->block_rows = tomo_pieces(rows, TOMO_TILE_ROWS) * TOMO_TILE_ROWS;
+    job->block_rows = tomo_pieces(rows, tile) * tile;
     job->row_blocks = tomo_pieces(job->m, job->block_rows);
     for (int i = 0; i < job->count; i++) panels += job->targets[i].packed->panels;
     int64_t piece = panels / (FEW_PIECES * threads);
@@ -329,7 +331,8 @@ void tomo_packed_products(tomo_exec *exec, const tomo_packed_target *targets, in
     /* Rows a multiple of 512 bytes apart would share few sets of the first-level cache. */
     if (job.row_bytes % 512 == 0) job.row_bytes += line;
     tomo_arena_mark mark = tomo_arena_get_mark(exec->arena);
-    job.prepared = tomo_exec_alloc(exec, m, (size_t)job.row_bytes);
+    int64_t room = tomo_pieces(m, TOMO_ROWS_READ) * TOMO_ROWS_READ;
+    job.prepared = tomo_exec_alloc(exec, room, (size_t)job.row_bytes);
     job.x_scale = tomo_exec_alloc(exec, m, sizeof *job.x_scale);
     if (job.prepared == NULL || job.x_scale == NULL) return;
     cut(&job, tomo_pool_threads(exec->pool));

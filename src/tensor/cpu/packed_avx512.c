@@ -1,4 +1,6 @@
 /* packed_avx512.c - products with packed weights for AVX512_BF16 and AVX512_VNNI. */
+#include "tensor/cpu/packed_amx.h"
+#include "tensor/cpu/packed_ends.h"
 #include "tensor/cpu/packed_kernels.h"
 #include "tensor/packed.h"
 
@@ -22,22 +24,6 @@ static void prepare_bf16(void *out, const float *x, int64_t k, int64_t steps, to
 
 /* Bytes that a panel is fetched ahead; measured (SPEED.md). */
 #define AHEAD 1024
-
-/* Row r of a tile, from its two vectors of sums. */
-static inline __attribute__((always_inline)) void put(const tomo_tile *t, int r, __m512 y0, __m512 y1) {
-    float *out = t->out + r * t->out_stride;
-    if (t->bias != NULL) {
-        y0 = _mm512_add_ps(y0, _mm512_loadu_ps(t->bias));
-        y1 = _mm512_add_ps(y1, _mm512_loadu_ps(t->bias + 16));
-    }
-    if (t->residual != NULL) {
-        const float *residual = t->residual + r * t->out_stride;
-        y0 = _mm512_add_ps(y0, _mm512_loadu_ps(residual));
-        y1 = _mm512_add_ps(y1, _mm512_loadu_ps(residual + 16));
-    }
-    _mm512_storeu_ps(out, y0);
-    _mm512_storeu_ps(out + 16, y1);
-}
 
 /* Two vectors of 16 outputs for each of R rows from row `first`; a pair of x is broadcast from memory by the
  * product itself. */
@@ -216,11 +202,6 @@ static void prepare_int8(void *out, const float *x, int64_t k, int64_t steps, to
     *scale = (tomo_row_scale){largest / 127.0f, TOMO_INT8_ZERO * _mm512_reduce_add_epi32(sum)};
 }
 
-static inline __m512 scaled(__m512i sum, tomo_row_scale x_scale, __m512 w_scale) {
-    __m512 value = _mm512_cvtepi32_ps(_mm512_sub_epi32(sum, _mm512_set1_epi32(x_scale.shift)));
-    return _mm512_mul_ps(value, _mm512_mul_ps(_mm512_set1_ps(x_scale.scale), w_scale));
-}
-
 /* sum += four products of unsigned w and signed x. Written out because gcc 12 copies every sum to the stack
  * and back around its intrinsic, which halves the speed. */
 static inline __m512i add_products(__m512i sum, __m512i w, __m512i x) {
@@ -391,10 +372,25 @@ static void tile_q4(const tomo_tile *t) {
 const tomo_packed_kernels tomo_packed_avx512 = {
     .name = "avx512",
     .native_bf16 = true,
-    .bf16 = {"avx512_bf16", TOMO_BF16_STEP, prepare_bf16, tile_bf16},
-    .int8 = {"avx512_vnni", TOMO_INT8_STEP, prepare_int8, tile_int8},
-    .q8 = {"avx512_vnni", TOMO_Q8_STEP, prepare_groups, tile_q8},
-    .q4 = {"avx512_vnni", TOMO_Q4_STEP, prepare_groups, tile_q4},
+    .bf16 = {"avx512_bf16", TOMO_BF16_STEP, prepare_bf16, tile_bf16, TOMO_VECTOR_ROWS, NULL, NULL},
+    .int8 = {"avx512_vnni", TOMO_INT8_STEP, prepare_int8, tile_int8, TOMO_VECTOR_ROWS, NULL, NULL},
+    .q8 = {"avx512_vnni", TOMO_Q8_STEP, prepare_groups, tile_q8, TOMO_VECTOR_ROWS, NULL, NULL},
+    .q4 = {"avx512_vnni", TOMO_Q4_STEP, prepare_groups, tile_q4, TOMO_VECTOR_ROWS, NULL, NULL},
+    .weigh = weigh,
+    .interleave = interleave,
+    .tile_columns = tile_columns,
+};
+
+/* Scales of groups come between the products of 32 elements: the matrix unit would wait for them. */
+const tomo_packed_kernels tomo_packed_amx = {
+    .name = "amx",
+    .native_bf16 = true,
+    .bf16 = {"amx_bf16", TOMO_BF16_STEP, prepare_bf16, tomo_amx_tile_bf16, TOMO_TILE_ROWS, tomo_amx_enter,
+             tomo_amx_leave},
+    .int8 = {"amx_int8", TOMO_INT8_STEP, prepare_int8, tomo_amx_tile_int8, TOMO_TILE_ROWS, tomo_amx_enter,
+             tomo_amx_leave},
+    .q8 = {"avx512_vnni", TOMO_Q8_STEP, prepare_groups, tile_q8, TOMO_VECTOR_ROWS, NULL, NULL},
+    .q4 = {"avx512_vnni", TOMO_Q4_STEP, prepare_groups, tile_q4, TOMO_VECTOR_ROWS, NULL, NULL},
     .weigh = weigh,
     .interleave = interleave,
     .tile_columns = tile_columns,

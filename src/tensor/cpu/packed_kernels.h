@@ -7,8 +7,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Most rows of x that a tile takes. */
-#define TOMO_TILE_ROWS 12
+/* Most rows of x that a tile takes, of any table. */
+#define TOMO_TILE_ROWS 32
+/* Rows of a tile whose sums stay in vector registers, in the AVX-512 kernels. */
+#define TOMO_VECTOR_ROWS 12
+/* Memory for prepared rows is for a multiple of this: tiles may read, not use, rows that do not exist. */
+#define TOMO_ROWS_READ 16
 
 /* INT8 weights are stored plus this, as unsigned bytes: the instructions multiply unsigned by signed. */
 #define TOMO_INT8_ZERO 64
@@ -28,7 +32,7 @@ typedef struct tomo_tile {
     int64_t x_stride;
     int64_t x_step; /* of tile_columns alone: bytes from step to step, rows lying side by side */
     const tomo_row_scale *x_scale; /* [rows], INT8 */
-    int rows;                      /* 1 to TOMO_TILE_ROWS */
+    int rows;                      /* 1 to tile_rows of the kernel */
     const void *panel;
     const float *w_scale; /* [TOMO_PANEL], INT8 */
     int64_t steps;
@@ -48,7 +52,7 @@ typedef struct tomo_group_scale {
 } tomo_group_scale;
 
 /* A product of one packing. Rows of x are first brought into the type of the product ("prepared"), then tiles
- * of up to TOMO_TILE_ROWS rows and TOMO_PANEL outputs are computed. `steps` is k / step, rounded up. */
+ * of up to tile_rows rows and TOMO_PANEL outputs are computed. `steps` is k / step, rounded up. */
 typedef struct tomo_packed_kernel {
     const char *name;
     int step;                                /* elements of k that lie side by side */
@@ -58,7 +62,19 @@ typedef struct tomo_packed_kernel {
     /* y[r][j] = sum over k of x[r] w[j], times scales, + bias[j] + residual[r][j]; for r < rows and all
      * TOMO_PANEL j. Bias and residual are added while the sums are in registers. */
     void (*tile)(const tomo_tile *tile);
+    int tile_rows;
+    /* NULL, or to be called by a thread before tiles of so many rows in all and after them: tomo_tiles_begin,
+     * tomo_tiles_end. */
+    void (*enter)(int64_t rows);
+    void (*leave)(void);
 } tomo_packed_kernel;
+
+static inline void tomo_tiles_begin(const tomo_packed_kernel *kernel, int64_t rows) {
+    if (kernel->enter != NULL) kernel->enter(rows);
+}
+static inline void tomo_tiles_end(const tomo_packed_kernel *kernel) {
+    if (kernel->leave != NULL) kernel->leave();
+}
 
 /* Scores of a query to weights of the values: exp(scale (score - largest)) as a prepared row of BF16, zeros
  * behind the `count` that are visible; returns their sum in float, by which the result is to be divided.
@@ -86,6 +102,7 @@ extern const tomo_packed_kernels tomo_packed_generic; /* the reference */
 #if defined(__x86_64__)
 extern const tomo_packed_kernels tomo_packed_avx2;   /* int8; its bf16 is the reference's */
 extern const tomo_packed_kernels tomo_packed_avx512; /* with AVX512_BF16 and AVX512_VNNI */
+extern const tomo_packed_kernels tomo_packed_amx;    /* with AMX_BF16 and AMX_INT8 too */
 #endif
 
 /* The best table that this CPU runs, but no better than the table of ordinary kernels that was chosen:

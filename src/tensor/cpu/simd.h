@@ -732,26 +732,15 @@ static void widen(float *out, const void *x, tomo_dtype dtype, int64_t n) {
     for (; i < n; i++) out[i] = weight_at(x, dtype, i);
 }
 
-const tomo_kernels SIMD_TABLE = {
-    .name = SIMD_NAME,
-    .activate = activate,
-    .silu_multiply = silu_multiply,
-    .add = add,
-    .multiply = multiply,
-    .add_scaled = add_scaled,
-    .multiply_add = multiply_add,
-    .activate_backward = activate_backward,
-    .silu_multiply_backward = silu_multiply_backward,
-    .norm_backward = norm_backward,
-    .norm_weight_backward = norm_weight_backward,
-    .adam = adam,
-    .layer_norm = layer_norm,
-    .rms_norm = rms_norm,
-    .softmax = softmax,
-    .rotate = rotate,
-    .dot = dot,
-    .arrange = arrange,
-    .product = product,
-    .weighted_sum = weighted_sum,
-    .widen = widen,
-};
+#define ENTRIES                                                                                              \
+    .activate = activate, .silu_multiply = silu_multiply, .add = add, .multiply = multiply,                  \
+    .add_scaled = add_scaled, .multiply_add = multiply_add, .activate_backward = activate_backward,          \
+    .silu_multiply_backward = silu_multiply_backward, .norm_backward = norm_backward,                        \
+    .norm_weight_backward = norm_weight_backward, .adam = adam, .layer_norm = layer_norm,                    \
+    .rms_norm = rms_norm, .softmax = softmax, .rotate = rotate, .dot = dot, .arrange = arrange,              \
+    .product = product, .weighted_sum = weighted_sum, .widen = widen
+
+const tomo_kernels SIMD_TABLE = {.name = SIMD_NAME, ENTRIES};
+#ifdef SIMD_SECOND_TABLE
+const tomo_kernels SIMD_SECOND_TABLE = {.name = SIMD_SECOND_NAME, ENTRIES};
+#endif

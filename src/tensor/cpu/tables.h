@@ -8,6 +8,7 @@ extern const tomo_kernels tomo_kernels_generic;
 #if defined(__x86_64__)
 extern const tomo_kernels tomo_kernels_avx2;
 extern const tomo_kernels tomo_kernels_avx512;
+extern const tomo_kernels tomo_kernels_amx; /* AVX-512's, beside packed products of AMX */
 extern const tomo_kernels tomo_kernels_avx512_on_avx2;
 #endif
 
