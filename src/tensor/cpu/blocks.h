@@ -23,22 +23,30 @@
 
 #include <string.h>
 
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
+
 static inline float half_at(const uint8_t *bytes) {
     uint16_t bits;
     memcpy(&bits, bytes, sizeof bits);
+#if defined(__F16C__)
+    return _cvtsh_ss(bits);
+#else
     return tomo_f16_to_float(bits);
+#endif
 }
 
-/* 32 elements in the halves of 16 bytes: value = d q + m. */
-static inline void widen_nibbles(float *out, const uint8_t *q, float d, float m) {
-    for (int i = 0; i < 16; i++) {
-        out[i] = d * (float)(q[i] & 15) + m;
-        out[i + 16] = d * (float)(q[i] >> 4) + m;
-    }
+/* 32 elements in the halves of 16 bytes: value = d q + m. Codes first, values then: loops over whole vectors.
+ */
+static inline void widen_nibbles(float *restrict out, const uint8_t *restrict q, float d, float m) {
+    for (int i = 0; i < 16; i++) out[i] = d * (float)(q[i] & 15) + m;
+    for (int i = 0; i < 16; i++) out[i + 16] = d * (float)(q[i] >> 4) + m;
 }
 
 /* The same with a fifth bit each. */
-static inline void widen_fives(float *out, const uint8_t *high, const uint8_t *q, float d, float m) {
+static inline void widen_fives(float *restrict out, const uint8_t *high, const uint8_t *restrict q, float d,
+                               float m) {
     uint32_t bits;
     memcpy(&bits, high, sizeof bits);
     for (int i = 0; i < 16; i++) {
@@ -47,7 +55,7 @@ static inline void widen_fives(float *out, const uint8_t *high, const uint8_t *q
     }
 }
 
-static inline void widen_q8_0(float *out, const uint8_t *b) {
+static inline void widen_q8_0(float *restrict out, const uint8_t *restrict b) {
     float d = half_at(b);
     for (int i = 0; i < 32; i++) out[i] = d * (float)(int8_t)b[2 + i];
 }
@@ -91,14 +99,21 @@ static inline void widen_q6_k(float *out, const uint8_t *b) {
     for (int half = 0; half < 2; half++) {
         for (int j = 0; j < 4; j++) { /* groups of 32 elements, two scales each */
             const uint8_t *l = low + half * 64 + j % 2 * 32, *h = high + half * 32;
-            for (int i = 0; i < 32; i++) {
-                int value = (j < 2 ? l[i] & 15 : l[i] >> 4) | (h[i] >> (2 * j) & 3) << 4;
-                float scale = d * (float)scales[half * 8 + j * 2 + i / 16];
-                out[half * 128 + j * 32 + i] = scale * (float)(value - 32);
+            for (int part = 0; part < 32; part += 16) {
+                float scale = d * (float)scales[half * 8 + j * 2 + part / 16];
+                float *restrict to = out + half * 128 + j * 32 + part;
+                for (int i = 0; i < 16; i++) {
+                    int value = ((j < 2 ? l[part + i] : l[part + i] >> 4) & 15) | (h[part + i] >> (2 * j) & 3)
+                                                                                      << 4;
+                    to[i] = scale * (float)(value - 32);
+                }
             }
         }
     }
 }
+
+/* Bytes that blocks are asked for ahead; measured (SPEED.md). */
+#define BLOCKS_AHEAD 2048
 
 /* n elements, whole blocks. */
 static inline void widen_blocks(float *out, const void *x, tomo_dtype dtype, int64_t n) {
@@ -107,6 +122,7 @@ static inline void widen_blocks(float *out, const void *x, tomo_dtype dtype, int
     size_t size = tomo_dtype_size(dtype);
     for (int64_t i = 0; i < n; i += block, b += size) {
         float *y = out + i;
+        __builtin_prefetch(b + BLOCKS_AHEAD);
         if (dtype == TOMO_Q4_0) widen_nibbles(y, b + 2, half_at(b), -8 * half_at(b));
         if (dtype == TOMO_Q4_1) widen_nibbles(y, b + 4, half_at(b), half_at(b + 2));
         if (dtype == TOMO_Q5_0) widen_fives(y, b + 2, b + 6, half_at(b), -16 * half_at(b));
