@@ -19,6 +19,7 @@
 #define FEW_PANELS 64
 #define FEW_PIECES 4
 
+#define LINE 64 /* bytes of a cache line */
 #define HUGE_PAGE ((size_t)2 << 20)
 
 struct tomo_packed {
@@ -249,6 +250,15 @@ static void finish(const product_job *job, const tomo_packed_target *target, flo
     }
 }
 
+/* Tile i of so many of a panel has its share of the panel behind fetched, from the third-level cache or
+ * memory. */
+static void fetch_next(tomo_tile *tile, const tomo_packed *p, int64_t i, int64_t tiles) {
+    int64_t lines = (int64_t)(p->panel_bytes / LINE), share = tomo_pieces(lines, tiles);
+    int64_t first = tomo_smaller(i * share, lines);
+    tile->next = (const char *)tile->panel + p->panel_bytes + first * LINE;
+    tile->next_lines = tomo_smaller(share, lines - first);
+}
+
 static void run_panel(const product_job *job, const tomo_packed_target *target, int64_t panel, int64_t first,
                       int64_t end) {
     const tomo_packed *p = target->packed;
@@ -264,14 +274,17 @@ static void run_panel(const product_job *job, const tomo_packed_target *target, 
         tile.bias = bias;
     }
     bool direct = columns == TOMO_PANEL && e->activation == TOMO_ACT_NONE;
-    for (int64_t r = first; r < end; r += job->kernel->tile_rows) {
+    int64_t tile_rows = job->kernel->tile_rows, tiles = tomo_pieces(end - first, tile_rows);
+    bool many = tiles > 1; /* with few rows panels come from memory as fast as it gives them */
+    for (int64_t r = first; r < end; r += tile_rows) {
         int64_t at = r * target->out_stride + column;
-        tile.rows = (int)tomo_smaller(job->kernel->tile_rows, end - r);
+        tile.rows = (int)tomo_smaller(tile_rows, end - r);
         tile.x = job->prepared + r * job->row_bytes;
         tile.x_scale = job->x_scale + r;
         tile.out = direct ? target->out + at : scratch;
         tile.out_stride = direct ? target->out_stride : TOMO_PANEL;
         tile.residual = direct && e->residual != NULL ? e->residual + at : NULL;
+        if (many && panel + 1 < p->panels) fetch_next(&tile, p, (r - first) / tile_rows, tiles);
         job->kernel->tile(&tile);
         if (!direct) finish(job, target, scratch, r, tile.rows, column, columns);
     }

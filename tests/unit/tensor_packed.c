@@ -299,6 +299,8 @@ static void forced_tables_are_obeyed(void **state) {
     assert_string_equal(tomo_packed_select(table)->name, "generic");
     if (tomo_kernels_select("avx2", &table, NULL) == TOMO_OK)
         assert_string_equal(tomo_packed_select(table)->name, "avx2");
+    if (tomo_kernels_select("avx512", &table, NULL) == TOMO_OK)
+        assert_string_not_equal(tomo_packed_select(table)->name, "amx");
 }
 
 /* ------------------------------------------------------------------------- attention */

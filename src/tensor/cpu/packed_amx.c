@@ -6,6 +6,7 @@
  * the other rows. */
 #include "tensor/cpu/packed_amx.h"
 
+#include "base/size.h"
 #include "tensor/cpu/packed_ends.h"
 #include "tensor/packed.h"
 
@@ -86,7 +87,11 @@ static void take_last(last_steps *to, const tomo_tile *t, const char *x, int row
             _tile_zero(2);                                                                                   \
             _tile_zero(3);                                                                                   \
         }                                                                                                    \
+        int64_t each = t->steps >= TILE_ROWS ? tomo_pieces(t->next_lines, t->steps / TILE_ROWS) : 0;         \
+        int64_t fetched = 0;                                                                                 \
         for (; i + TILE_ROWS <= t->steps; i += TILE_ROWS) {                                                  \
+            for (int64_t n = 0; n < each && fetched < t->next_lines; n++, fetched++)                         \
+                _mm_prefetch(t->next + fetched * TILE_BYTES, _MM_HINT_T1);                                   \
             for (int line = 0; line < 2 * TILE_ROWS && !both; line++)                                        \
                 _mm_prefetch(panel + i * PANEL_STEP + AHEAD + line * TILE_BYTES, _MM_HINT_T0);               \
             ONE_STEP(PRODUCT, x + i * X_STEP, t->x_stride, panel + i * PANEL_STEP, both);                    \

@@ -36,6 +36,9 @@ typedef struct tomo_tile {
     const void *panel;
     const float *w_scale; /* [TOMO_PANEL], INT8 */
     int64_t steps;
+    /* `next_lines` lines of 64 bytes that later tiles read, from `next` on: a kernel may fetch them. */
+    const char *next;
+    int64_t next_lines;
 } tomo_tile;
 
 /* clang-format off */
