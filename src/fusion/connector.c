@@ -5,6 +5,7 @@
 #include "fusion/vit3d.h"
 #include "fusion/window_attention.h"
 #include "tensor/tape.h"
+#include "weights/pack.h"
 
 #include <assert.h>
 #include <math.h>
@@ -48,6 +49,7 @@ struct tomo_connector {
     fusion_block fusion[TOMO_CONNECTOR_BLOCKS];
     injection injection[TOMO_CONNECTOR_BLOCKS];
     tomo_linear proj1, proj2; /* d -> D -> D, of both */
+    tomo_packs packs;
 };
 
 /* --------------------------------------------------------------------------- weights */
@@ -160,8 +162,35 @@ tomo_status tomo_connector_create_trainable(const tomo_connector_config *config,
     return TOMO_OK;
 }
 
+/* Filters, positions and offsets stay as they are: small, and angles are better exact. */
+tomo_status tomo_connector_pack(tomo_connector *n, tomo_pool *pool, const tomo_kernels *kernels,
+                                const tomo_checkpoint *checkpoint, tomo_precision precision,
+                                tomo_error *err) {
+    if (precision == TOMO_PRECISION_F32 || !tomo_packing_is_native(kernels, TOMO_PACK_BF16)) return TOMO_OK;
+    tomo_linear *list[3 + 5 * TOMO_CONNECTOR_BLOCKS + 6 * TOMO_CONNECTOR_BLOCKS];
+    size_t count = 0;
+    list[count++] = &n->proj_in;
+    for (int64_t i = 0; i < n->config.fusion_blocks; i++) {
+        fusion_block *f = &n->fusion[i];
+        tomo_linear *own[] = {&f->spatial_out, &f->gate, &f->out, &f->fc1, &f->fc2};
+        for (size_t k = 0; k < sizeof own / sizeof own[0]; k++) list[count++] = own[k];
+    }
+    for (int64_t i = 0; i < n->config.injection_layers; i++) {
+        injection *j = &n->injection[i];
+        tomo_linear *own[] = {&j->query, &j->key, &j->value, &j->out, &j->fc1, &j->fc2};
+        for (size_t k = 0; k < sizeof own / sizeof own[0]; k++) list[count++] = own[k];
+    }
+    list[count++] = &n->proj1;
+    list[count++] = &n->proj2;
+    tomo_status status = TOMO_OK;
+    for (size_t i = 0; i < count && status == TOMO_OK; i++)
+        status = tomo_packs_add(&n->packs, pool, kernels, checkpoint, list[i], TOMO_PACK_BF16, err);
+    return status;
+}
+
 void tomo_connector_free(tomo_connector *connector) {
     if (connector == NULL) return;
+    tomo_packs_free(&connector->packs);
     tomo_arena_free(connector->arena);
     free(connector);
 }
@@ -178,7 +207,7 @@ tomo_status tomo_connector_parameters(const tomo_connector_config *config, tomo_
 }
 
 void tomo_connector_weight_size(const tomo_connector *connector, int64_t *bytes, int64_t *parameters) {
-    *bytes = connector->bytes;
+    *bytes = connector->bytes - connector->packs.saved;
     *parameters = connector->parameters;
 }
 

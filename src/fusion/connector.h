@@ -9,6 +9,7 @@
 #define TOMO_FUSION_CONNECTOR_H
 
 #include "base/json.h"
+#include "tensor/packed.h"
 #include "weights/bind.h"
 
 /* Most fusion blocks and injection layers of a model; real ones have 1 to 4. */
@@ -58,6 +59,10 @@ tomo_status tomo_connector_create(const tomo_connector_config *config, const tom
 tomo_status tomo_connector_create_trainable(const tomo_connector_config *config,
                                             const tomo_checkpoint *checkpoint, tomo_parameters *parameters,
                                             tomo_connector **connector, tomo_error *err);
+/* Packs the linear layers for products in BF16, where these kernels have them and the precision is not
+ * float32 (checkpoint: what the weights were made from; of a 3D ViT the projector alone). */
+tomo_status tomo_connector_pack(tomo_connector *connector, tomo_pool *pool, const tomo_kernels *kernels,
+                                const tomo_checkpoint *checkpoint, tomo_precision precision, tomo_error *err);
 void tomo_connector_free(tomo_connector *connector);
 
 /* What a checkpoint of this configuration holds, for making one. */

@@ -141,6 +141,9 @@ static tomo_status pack(tomo_model *m, const char *name, tomo_error *err) {
     double start = tomo_seconds();
     m->half = tomo_packing_is_native(kernels, TOMO_PACK_BF16);
     if (m->reads_scans) status = tomo_encoder_pack(m->encoder, m->context->pool, kernels, precision, err);
+    if (status == TOMO_OK && m->reads_scans) {
+        status = tomo_connector_pack(m->connector, m->context->pool, kernels, m->weights, precision, err);
+    }
     if (status == TOMO_OK) status = tomo_decoder_pack(m->decoder, m->context->pool, kernels, precision, err);
     m->pack_seconds = tomo_seconds() - start;
     return status;
