@@ -17,7 +17,7 @@
 #define DEPTH 512
 /* What one call of a packing block does. */
 #define PACK_ROWS 8
-#define PACK_STEPS 16
+#define PACK_STEPS TOMO_SQUARE
 
 #define PAIR ((int64_t)sizeof(uint32_t))
 #define PANEL_STEP (TOMO_PANEL * PAIR)
@@ -73,6 +73,25 @@ static void pack_columns(void *argument, int64_t block, int worker) {
     for (int64_t i = block * PACK_STEPS; i < end; i++) {
         const float *odd, *even = rows_of_step(job, i, &odd);
         p->half->interleave((uint16_t *)(void *)(p->a + i * p->a_step), even, odd, job->width);
+    }
+}
+
+/* Pairs of rows of x become columns of a, whose rows are the columns of x: for tiles that take rows alone. */
+static void pack_transposed(void *argument, int64_t block, int worker) {
+    (void)worker;
+    pack_job *job = argument;
+    product *p = job->p;
+    uint32_t words[PACK_STEPS][TOMO_SQUARE];
+    int64_t first = block * PACK_STEPS, count = tomo_smaller(PACK_STEPS, p->steps - first);
+    memset(words, 0, sizeof words);
+    for (int64_t column = 0; column < job->width; column += TOMO_SQUARE) {
+        int64_t columns = tomo_smaller(TOMO_SQUARE, job->width - column);
+        for (int64_t i = 0; i < count; i++) {
+            const float *odd, *even = rows_of_step(job, first + i, &odd);
+            p->half->interleave((uint16_t *)words[i], even + column, odd == NULL ? NULL : odd + column,
+                                columns);
+        }
+        p->half->transpose(p->a + column * p->a_row + first * PAIR, p->a_row, &words[0][0], columns);
     }
 }
 
@@ -227,11 +246,13 @@ static void backward_input(tomo_exec *exec, float *dx, const float *dy, int64_t 
 /* dw += dy^T x */
 static void backward_weight(tomo_exec *exec, float *dw, const float *dy, const float *x, int64_t m, int64_t n,
                             int64_t k) {
-    product p = {.out = dw, .rows = n, .columns = k, .accumulate = true, .by_columns = true};
+    product p = {.out = dw, .rows = n, .columns = k, .accumulate = true};
+    p.by_columns = exec->half_tape->tile_columns != NULL;
     tomo_arena_mark mark = tomo_arena_get_mark(exec->arena);
     if (reserve(exec, &p, m)) {
         pack_job of_dy = {&p, dy, m, n, NULL}, of_x = {&p, x, m, k, NULL};
-        tomo_pool_run(exec->pool, tomo_pieces(p.steps, PACK_STEPS), pack_columns, &of_dy);
+        tomo_pool_run(exec->pool, tomo_pieces(p.steps, PACK_STEPS),
+                      p.by_columns ? pack_columns : pack_transposed, &of_dy);
         tomo_pool_run(exec->pool, tomo_pieces(p.steps, PACK_STEPS), pack_inner, &of_x);
         run(exec, &p);
     }

@@ -103,6 +103,33 @@ static void interleave(uint16_t *out, const float *a, const float *b, int64_t n)
     }
 }
 
+/* 16 x 16 words: pairs of rows are woven by words, then by double words, then by quarters of a vector. */
+static void transpose(void *out, int64_t stride, const uint32_t *words, int64_t count) {
+    __m512i a[TOMO_SQUARE], b[TOMO_SQUARE];
+    for (int i = 0; i < TOMO_SQUARE; i++) a[i] = _mm512_loadu_si512(words + i * TOMO_SQUARE);
+    for (int i = 0; i < TOMO_SQUARE; i += 2) {
+        b[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]);
+        b[i + 1] = _mm512_unpackhi_epi32(a[i], a[i + 1]);
+    }
+    for (int i = 0; i < TOMO_SQUARE; i += 4) { /* a[i + c]: column c of each quarter, rows i to i + 3 */
+        a[i] = _mm512_unpacklo_epi64(b[i], b[i + 2]);
+        a[i + 1] = _mm512_unpackhi_epi64(b[i], b[i + 2]);
+        a[i + 2] = _mm512_unpacklo_epi64(b[i + 1], b[i + 3]);
+        a[i + 3] = _mm512_unpackhi_epi64(b[i + 1], b[i + 3]);
+    }
+    for (int c = 0; c < 4; c++) {
+        __m512i low = _mm512_shuffle_i32x4(a[c], a[c + 4], 0x88),
+                high = _mm512_shuffle_i32x4(a[c], a[c + 4], 0xdd);
+        __m512i low2 = _mm512_shuffle_i32x4(a[c + 8], a[c + 12], 0x88);
+        __m512i high2 = _mm512_shuffle_i32x4(a[c + 8], a[c + 12], 0xdd);
+        b[c] = _mm512_shuffle_i32x4(low, low2, 0x88);
+        b[c + 8] = _mm512_shuffle_i32x4(low, low2, 0xdd);
+        b[c + 4] = _mm512_shuffle_i32x4(high, high2, 0x88);
+        b[c + 12] = _mm512_shuffle_i32x4(high, high2, 0xdd);
+    }
+    for (int64_t j = 0; j < count; j++) memcpy((char *)out + j * stride, &b[j], sizeof b[j]);
+}
+
 /* As BF16_TILE, with the pairs of all rows of a step side by side. */
 #define COLUMNS_TILE(R)                                                                                      \
     static void columns_##R(const tomo_tile *t, int first) {                                                 \
@@ -393,5 +420,5 @@ const tomo_packed_kernels tomo_packed_amx = {
     .q4 = {"avx512_vnni", TOMO_Q4_STEP, prepare_groups, tile_q4, TOMO_VECTOR_ROWS, NULL, NULL},
     .weigh = weigh,
     .interleave = interleave,
-    .tile_columns = tile_columns,
+    .transpose = transpose,
 };

@@ -14,6 +14,9 @@
 /* Memory for prepared rows is for a multiple of this: tiles may read, not use, rows that do not exist. */
 #define TOMO_ROWS_READ 16
 
+/* Words a side of what `transpose` takes. */
+#define TOMO_SQUARE 16
+
 /* INT8 weights are stored plus this, as unsigned bytes: the instructions multiply unsigned by signed. */
 #define TOMO_INT8_ZERO 64
 
@@ -91,8 +94,11 @@ typedef struct tomo_packed_kernels {
     tomo_weigh_fn weigh;
     /* For products that sum over rows. out[2 j] = a[j], out[2 j + 1] = b[j] (NULL: 0) in BF16, j < n. */
     void (*interleave)(uint16_t *out, const float *a, const float *b, int64_t n);
-    /* bf16.tile for x of which step i of row r, a pair, lies at x + i x_step + 4 r. */
+    /* bf16.tile for x of which step i of row r, a pair, lies at x + i x_step + 4 r. NULL: rows are brought
+     * into the order of bf16.tile, by `transpose`: out[j][i] = words[i][j] for j < count, i < TOMO_SQUARE;
+     * rows of out are `stride` bytes apart. */
     void (*tile_columns)(const tomo_tile *tile);
+    void (*transpose)(void *out, int64_t stride, const uint32_t *words, int64_t count);
 } tomo_packed_kernels;
 
 /* Bytes of a step, for the tables. */
