@@ -15,7 +15,7 @@
 #define LARGEST_ROWS 384
 #define BLOCK_PANELS 8
 /* Few rows: what costs is reading the weights, and handing blocks over between threads. */
-#define FEW_ROWS 12
+#define FEW_ROWS TOMO_VECTOR_ROWS
 #define FEW_PANELS 64
 #define FEW_PIECES 4
 
@@ -250,15 +250,6 @@ static void finish(const product_job *job, const tomo_packed_target *target, flo
     }
 }
 
-/* Tile i of so many of a panel has its share of the panel behind fetched, from the third-level cache or
- * memory. */
-static void fetch_next(tomo_tile *tile, const tomo_packed *p, int64_t i, int64_t tiles) {
-    int64_t lines = (int64_t)(p->panel_bytes / LINE), share = tomo_pieces(lines, tiles);
-    int64_t first = tomo_smaller(i * share, lines);
-    tile->next = (const char *)tile->panel + p->panel_bytes + first * LINE;
-    tile->next_lines = tomo_smaller(share, lines - first);
-}
-
 static void run_panel(const product_job *job, const tomo_packed_target *target, int64_t panel, int64_t first,
                       int64_t end) {
     const tomo_packed *p = target->packed;
@@ -275,7 +266,11 @@ static void run_panel(const product_job *job, const tomo_packed_target *target, 
     }
     bool direct = columns == TOMO_PANEL && e->activation == TOMO_ACT_NONE;
     int64_t tile_rows = job->kernel->tile_rows, tiles = tomo_pieces(end - first, tile_rows);
-    bool many = tiles > 1; /* with few rows panels come from memory as fast as it gives them */
+    /* Each tile has its share of the panel behind fetched, from the third-level cache or memory; with one
+     * tile panels come as fast as memory gives them. */
+    int64_t unfetched = tiles > 1 && panel + 1 < p->panels ? (int64_t)(p->panel_bytes / LINE) : 0;
+    int64_t share = tomo_pieces(unfetched, tiles);
+    tile.next = (const char *)tile.panel + p->panel_bytes;
     for (int64_t r = first; r < end; r += tile_rows) {
         int64_t at = r * target->out_stride + column;
         tile.rows = (int)tomo_smaller(tile_rows, end - r);
@@ -284,8 +279,10 @@ static void run_panel(const product_job *job, const tomo_packed_target *target, 
         tile.out = direct ? target->out + at : scratch;
         tile.out_stride = direct ? target->out_stride : TOMO_PANEL;
         tile.residual = direct && e->residual != NULL ? e->residual + at : NULL;
-        if (many && panel + 1 < p->panels) fetch_next(&tile, p, (r - first) / tile_rows, tiles);
+        tile.next_lines = tomo_smaller(share, unfetched);
         job->kernel->tile(&tile);
+        tile.next += tile.next_lines * LINE;
+        unfetched -= tile.next_lines;
         if (!direct) finish(job, target, scratch, r, tile.rows, column, columns);
     }
 }

@@ -67,19 +67,19 @@ typedef struct last_steps {
     _Alignas(64) char panel[TILE_ROWS * PANEL_STEP];
 } last_steps;
 
-static void take_last(last_steps *to, const tomo_tile *t, const char *x, int rows, int64_t from) {
+static void take_last(last_steps *to, const tomo_tile *t, int64_t from) {
+    const char *x = t->x;
     int64_t left = t->steps - from;
     memset(to, 0, sizeof *to);
-    for (int r = 0; r < rows; r++)
+    for (int r = 0; r < t->rows; r++)
         memcpy(to->x + r * TILE_BYTES, x + r * t->x_stride + from * X_STEP, (size_t)(left * X_STEP));
     memcpy(to->panel, (const char *)t->panel + from * PANEL_STEP, (size_t)(left * PANEL_STEP));
 }
 
-/* Leaves the sums of up to 16 rows, or with `both` of up to 32, from x on in the tile registers. */
+/* Leaves the sums of up to 16 rows, or with `both` of up to 32, in the tile registers. */
 #define SUMS(NAME, PRODUCT)                                                                                  \
-    static inline __attribute__((always_inline)) void NAME(const tomo_tile *t, const char *x, int rows,      \
-                                                           const bool both) {                                \
-        const char *panel = t->panel;                                                                        \
+    static inline __attribute__((always_inline)) void NAME(const tomo_tile *t, const bool both) {            \
+        const char *x = t->x, *panel = t->panel;                                                             \
         int64_t i = 0;                                                                                       \
         _tile_zero(0);                                                                                       \
         _tile_zero(1);                                                                                       \
@@ -98,7 +98,7 @@ static void take_last(last_steps *to, const tomo_tile *t, const char *x, int row
         }                                                                                                    \
         if (i < t->steps) {                                                                                  \
             last_steps last;                                                                                 \
-            take_last(&last, t, x, rows, i);                                                                 \
+            take_last(&last, t, i);                                                                          \
             __asm__ volatile("" ::: "memory"); /* the compiler does not know that tiles read memory */       \
             ONE_STEP(PRODUCT, last.x, (int64_t)TILE_BYTES, last.panel, both);                                \
         }                                                                                                    \
@@ -123,9 +123,9 @@ void tomo_amx_tile_bf16(const tomo_tile *t) {
     bool both = t->rows > TILE_ROWS, whole = t->rows == (both ? 2 : 1) * TILE_ROWS;
     bool direct = whole && t->bias == NULL && t->residual == NULL;
     if (both) {
-        sums_bf16(t, t->x, t->rows, true);
+        sums_bf16(t, true);
     } else {
-        sums_bf16(t, t->x, t->rows, false);
+        sums_bf16(t, false);
     }
     if (direct) {
         store(t->out, t->out_stride * (int64_t)sizeof(float), both);
@@ -140,9 +140,9 @@ void tomo_amx_tile_int8(const tomo_tile *t) {
     _Alignas(64) int32_t sums[TOMO_TILE_ROWS * TOMO_PANEL];
     bool both = t->rows > TILE_ROWS;
     if (both) {
-        sums_int8(t, t->x, t->rows, true);
+        sums_int8(t, true);
     } else {
-        sums_int8(t, t->x, t->rows, false);
+        sums_int8(t, false);
     }
     store(sums, TOMO_PANEL * (int64_t)sizeof(int32_t), both);
     __m512 s0 = _mm512_loadu_ps(t->w_scale), s1 = _mm512_loadu_ps(t->w_scale + 16);

@@ -1,8 +1,9 @@
 /* simd.h - every kernel once, in the compiler's vector types, SIMD_WIDTH floats at a time.
  *
- * Included by one file an instruction set, which sets SIMD_WIDTH, SIMD_NAME and SIMD_TABLE and is compiled
- * with that set enabled and with a * b + c fused (the tests compare with the reference, which is not). Sums
- * run over SIMD_WIDTH lanes and are joined in one fixed order, so a result depends on the length alone. */
+ * Included by one file an instruction set, which sets SIMD_WIDTH, SIMD_NAME and SIMD_TABLE (and a second name
+ * and table, where two go by the same kernels) and is compiled with that set enabled and with a * b + c fused
+ * (the tests compare with the reference, which is not). Sums run over SIMD_WIDTH lanes and are joined in one
+ * fixed order, so a result depends on the length alone. */
 #include "tensor/cpu/blocks.h"
 #include "tensor/cpu/tables.h"
 
